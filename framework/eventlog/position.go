@@ -1,0 +1,99 @@
+package eventlog
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Position is a place in a log: a record's partition and offset.
+// It is written "3@81234" while the log is in its first generation; later
+// generations will add theirs.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// String returns "partition@offset".
+func (p Position) String() string {
+	return strconv.Itoa(int(p.Partition)) + "@" + strconv.FormatInt(p.Offset, 10)
+}
+
+// Positions names a place in several partitions at once, by the last offset of
+// each, and the offset of the control log that goes with it (-1: none). The
+// zero value has no partition and control offset 0; make one with NewPositions.
+type Positions struct {
+	Offsets map[int32]int64
+	Control int64
+}
+
+// NewPositions returns the vector of the given positions, without a control
+// offset. The last of two for the same partition wins.
+func NewPositions(at ...Position) Positions {
+	p := Positions{Offsets: make(map[int32]int64, len(at)), Control: -1}
+	for _, a := range at {
+		p.Offsets[a.Partition] = a.Offset
+	}
+	return p
+}
+
+// String returns "0@12,3@81234", by partition, with ";c@57" behind it if there
+// is a control offset.
+func (p Positions) String() string {
+	var b strings.Builder
+	for i, n := range slices.Sorted(maps.Keys(p.Offsets)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(Position{n, p.Offsets[n]}.String())
+	}
+	if p.Control >= 0 {
+		fmt.Fprintf(&b, ";c@%d", p.Control)
+	}
+	return b.String()
+}
+
+// MaxPositions bounds the text that ParsePositions takes.
+const MaxPositions = 16 << 10
+
+// ParsePositions takes what String gives, and each of its parts. The error says
+// what was expected.
+func ParsePositions(s string) (Positions, error) {
+	p := NewPositions()
+	list, control, has := strings.Cut(s, ";")
+	bad := fmt.Errorf("position %.80q: want partition@offset such as 3@81234, several joined by commas, then ;c@offset if there is one", s)
+	if len(s) > MaxPositions || s == "" {
+		return p, bad
+	}
+	if has || strings.HasPrefix(list, "c@") {
+		if !has {
+			list, control = "", list
+		}
+		n, ok := strings.CutPrefix(control, "c@")
+		c, err := number(n, 63)
+		if !ok || err != nil {
+			return p, bad
+		}
+		p.Control = c
+	}
+	if list == "" {
+		return p, nil
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		left, right, ok := strings.Cut(part, "@")
+		n, err1 := number(left, 31)
+		o, err2 := number(right, 63)
+		if !ok || err1 != nil || err2 != nil {
+			return p, bad
+		}
+		p.Offsets[int32(n)] = max(o, p.Offsets[int32(n)])
+	}
+	return p, nil
+}
+
+func number(s string, bits int) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	return int64(n), err
+}

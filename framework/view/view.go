@@ -1,0 +1,172 @@
+// Package view is what a projection writes and a query reads: stores of
+// documents and of search indexes. A driver lies in a folder of its own
+// (redisstore, esstore, blevestore) and passes the suite of its kind in
+// viewtest.
+//
+// A view lives in generations, each a complete copy. Within a generation every
+// partition of the log keeps its own part, written by the one task that follows
+// that partition, together with a [Mark] that says how far. So a document and
+// the progress that made it are never apart, and a store that comes back empty
+// says so by its marks.
+package view
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Generation names one complete copy of a view.
+type Generation struct {
+	App    string
+	View   string
+	Number int // from 1
+}
+
+// String returns "app:view:number".
+func (g Generation) String() string {
+	return g.App + ":" + g.View + ":" + strconv.Itoa(g.Number)
+}
+
+// Mark says how far a partition's part of a generation goes, and who wrote it.
+// The zero Mark is an empty part.
+type Mark struct {
+	Epoch uint64 // the writer's term: raised by each Open
+	Next  int64  // offset of the first record that is not yet in it
+}
+
+// Batch is what a task writes at once: the last state of each key that a run of
+// records changed, and the mark behind that run.
+type Batch struct {
+	Partition int32
+	Epoch     uint64 // from Open
+	From      int64  // the part's Next before
+	Next      int64  // and after; at least From
+	Puts      []Put
+	Deletes   []Ref // of documents; Offset as in Put
+	Adds      []Entry
+	Removes   []Entry
+}
+
+// Put is a document as it shall be. Value is JSON, opaque to document stores.
+// A key occurs at most once in the puts and deletes of a batch.
+type Put struct {
+	Key    string
+	Value  []byte
+	Offset int64 // of the record that last changed it, in the batch's partition
+}
+
+// Ref names a document or a set in a partition's part.
+type Ref struct {
+	Partition int32
+	Key       string
+	Offset    int64 // of a delete: of the record that caused it
+}
+
+// Entry is a member of a sorted set. A set is ordered by Sort, then by Member,
+// both as bytes, and holds an entry once.
+type Entry struct {
+	Set    string
+	Sort   string // must not hold a zero byte
+	Member string
+}
+
+// Limits of a store.
+const (
+	MaxBatch = 10_000    // puts, deletes, adds and removes of a batch together
+	MaxKey   = 512       // bytes of a key, a set's name, a member
+	MaxValue = 900 << 10 // bytes of a document
+	MaxPage  = 1_000     // entries or hits of one answer
+)
+
+// Store is what both kinds have in common. It is safe for concurrent use; every
+// method returns soon after its context ends.
+type Store interface {
+	// Open makes the caller the writer of a part: it raises the part's epoch,
+	// so that the writes of any earlier writer fail with ErrFenced, and returns
+	// the mark.
+	Open(ctx context.Context, g Generation, partition int32) (Mark, error)
+	// Write takes a batch whole, or nothing of it, and moves the mark from
+	// b.From to b.Next. Its errors are ErrFenced, a *BehindError when the mark is not at
+	// b.From, or what the store said; after the last, whether the batch was
+	// written is unknown, and the mark tells.
+	Write(ctx context.Context, g Generation, b *Batch) error
+	// Marks returns the marks of partitions, in their order.
+	Marks(ctx context.Context, g Generation, partitions []int32) ([]Mark, error)
+	// Ping says whether the store can be reached.
+	Ping(ctx context.Context) error
+}
+
+// Documents keeps documents by key, and sorted sets. Each read is one round
+// trip, however many refs it takes, at most MaxPage.
+type Documents interface {
+	Store
+	// Get returns the documents' values, nil where there is none.
+	Get(ctx context.Context, g Generation, at []Ref) ([][]byte, error)
+	// Sizes returns the number of entries of each set, 0 where there is none.
+	Sizes(ctx context.Context, g Generation, sets []Ref) ([]int64, error)
+	// Page merges sets from their greatest entry down, from behind after (nil:
+	// from the start), and returns at most n.
+	Page(ctx context.Context, g Generation, sets []Ref, after *Entry, n int) ([]Entry, error)
+}
+
+// Search keeps documents by key and finds them by their words. Unlike
+// Documents, what is written is found only after Refresh, or some time later.
+type Search interface {
+	Store
+	// Prepare creates the generation's index if it is missing, with exactly
+	// these fields; it must come before the other calls.
+	Prepare(ctx context.Context, g Generation, fields Fields) error
+	// Refresh lets Find see all that was written before the call.
+	Refresh(ctx context.Context, g Generation) error
+	// Find returns what matches, best first, equally good ones by key.
+	Find(ctx context.Context, g Generation, q Query) (Hits, error)
+}
+
+// Fields says how the top-level fields of a search view's documents are
+// indexed; fields not named are kept but not searched.
+type Fields map[string]FieldKind
+
+// FieldKind is how a field is indexed.
+type FieldKind int
+
+// The kinds of field.
+const (
+	Text    FieldKind = iota + 1 // analysed: words, lower case
+	Keyword                      // one term, as it is
+)
+
+// Query asks for documents.
+type Query struct {
+	Text string            // words, all of which must occur in some text field; empty: every document
+	Is   map[string]string // keyword fields that must have exactly this value
+	Skip int               // hits to leave out, at most 10,000 - Size
+	Size int               // hits to return, 1 to MaxPage
+}
+
+// Hits is the answer to a query.
+type Hits struct {
+	Total int64 // all that match
+	Items []Hit
+}
+
+// Hit is a document found.
+type Hit struct {
+	Key   string
+	Value []byte
+}
+
+// ErrFenced says that a later writer has opened the part.
+var ErrFenced = errors.New("a later writer has taken over this part of the view")
+
+// BehindError says that a part is not where its writer left it: it was restored
+// or emptied, or an earlier write did arrive.
+type BehindError struct {
+	Mark Mark // where it is
+	From int64
+}
+
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("the store is at offset %d, not at %d", e.Mark.Next, e.From)
+}
