@@ -1,0 +1,29 @@
+package memlog_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+)
+
+func ExampleLog_OnAppend() {
+	ctx := context.Background()
+	log := memlog.New()
+	defer log.Close()
+	if err := log.Ensure(ctx, eventlog.Topic{Name: "app.events", Partitions: 1}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	log.OnAppend(func(string, int32, []eventlog.Record) memlog.Fault { return memlog.Late })
+	_, err := log.Append(ctx, "app.events", 0, []eventlog.Record{{Value: []byte("fact")}})
+	fmt.Println(err)
+	end, _ := log.End(ctx, "app.events", 0)
+	fmt.Println("end", end, "under way", len(log.UnderWay()))
+	fmt.Println("landed at", log.Deliver(0))
+	// Output:
+	// append to app.events/0: no answer: the outcome is unknown
+	// end 0 under way 1
+	// landed at 0
+}
