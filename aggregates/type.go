@@ -1,0 +1,173 @@
+package aggregates
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"sync"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/internal/wire"
+)
+
+// Type is a kind of aggregate with state S and events E, a sealed interface.
+// Declare it once, as a package variable; its fields must not change once it is
+// in use.
+type Type[S, E any] struct {
+	Name   string         // in URLs and keys, for ever: [a-z][a-z0-9-]*, at most 64 bytes, not "views"
+	Evolve func(S, E) S   // a fact moves the state; pure, but it may change what S holds in place
+	Events event.Types[E] // the names of E's facts in the log
+	Codec  event.Codec    // of the payloads; default event.JSON
+
+	once    sync.Once
+	catalog *event.Catalog[E]
+	err     error
+}
+
+var typeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+
+// Check returns what is wrong with the declaration, with the remedy. The zero S
+// is the state of an aggregate without events.
+func (t *Type[S, E]) Check() error {
+	t.once.Do(func() { t.err = t.check() })
+	return t.err
+}
+
+func (t *Type[S, E]) check() (err error) {
+	switch {
+	case !typeName.MatchString(t.Name) || t.Name == "views":
+		return fmt.Errorf("aggregate type %q: Name must match %s and not be \"views\"", t.Name, typeName)
+	case t.Evolve == nil:
+		return fmt.Errorf("aggregate type %q: set Evolve", t.Name)
+	case len(t.Events) == 0:
+		return fmt.Errorf("aggregate type %q: set Events", t.Name)
+	}
+	if t.catalog, err = t.Events.Catalog(); err != nil {
+		return fmt.Errorf("aggregate type %q: %w", t.Name, err)
+	}
+	if err := wire.Check(reflect.TypeFor[S]()); err != nil {
+		return fmt.Errorf("aggregate type %q: state: %w", t.Name, err)
+	}
+	for name, goType := range t.catalog.Written() {
+		if err := wire.Check(goType); err != nil {
+			return fmt.Errorf("aggregate type %q: event %q: %w", t.Name, name, err)
+		}
+	}
+	return nil
+}
+
+func (t *Type[S, E]) codec() event.Codec {
+	if t.Codec == nil {
+		return event.JSON
+	}
+	return t.Codec
+}
+
+// TypeName returns Name.
+func (t *Type[S, E]) TypeName() string { return t.Name }
+
+// StateType returns S.
+func (t *Type[S, E]) StateType() reflect.Type { return reflect.TypeFor[S]() }
+
+// Zero returns a pointer to the state of an aggregate without events.
+func (t *Type[S, E]) Zero() any { return new(S) }
+
+// Fold moves state, a pointer that Zero made, by one recorded event.
+func (t *Type[S, E]) Fold(state any, name string, data []byte) error {
+	if err := t.Check(); err != nil {
+		return err
+	}
+	fact, err := t.catalog.Decode(t.codec(), name, data)
+	if err != nil {
+		return err
+	}
+	s := state.(*S)
+	*s = t.Evolve(*s, fact)
+	return nil
+}
+
+// Encode returns a fact's name and payload in the log.
+func (t *Type[S, E]) Encode(fact E) (name string, data []byte, err error) {
+	if err := t.Check(); err != nil {
+		return "", nil, err
+	}
+	if name, err = t.catalog.Name(fact); err != nil {
+		return "", nil, err
+	}
+	if data, err = t.codec().Marshal(fact); err != nil {
+		return "", nil, fmt.Errorf("encode %s: %w", name, err)
+	}
+	return name, data, nil
+}
+
+// StateJSON returns state, a pointer that Zero made, as JSON.
+func (t *Type[S, E]) StateJSON(state any) ([]byte, error) { return json.Marshal(state) }
+
+// Written returns the names under which events are written today, with their Go
+// types. Check must have passed.
+func (t *Type[S, E]) Written() map[string]reflect.Type {
+	if t.Check() != nil {
+		return nil
+	}
+	return t.catalog.Written()
+}
+
+// Current returns the name under which what was written as name is written today.
+func (t *Type[S, E]) Current(name string) string {
+	if t.Check() != nil {
+		return name
+	}
+	return t.catalog.Current(name)
+}
+
+// Stream is the events of one or several aggregate types, as a view reads them.
+type Stream[E any] struct {
+	from map[string]func(name string, data []byte) (E, error) // by aggregate type
+	err  error
+}
+
+// Stream returns the events of all aggregates of this type.
+func (t *Type[S, E]) Stream() Stream[E] {
+	decode := func(name string, data []byte) (E, error) { return t.catalog.Decode(t.codec(), name, data) }
+	return Stream[E]{map[string]func(string, []byte) (E, error){t.Name: decode}, t.Check()}
+}
+
+// Any returns s with its events as plain values, to be merged with others.
+func (s Stream[E]) Any() Stream[any] {
+	out := Stream[any]{make(map[string]func(string, []byte) (any, error), len(s.from)), s.err}
+	for name, decode := range s.from {
+		out.from[name] = func(event string, data []byte) (any, error) { return decode(event, data) }
+	}
+	return out
+}
+
+// Merge returns the events of all the streams.
+func Merge(streams ...Stream[any]) Stream[any] {
+	out := Stream[any]{from: make(map[string]func(string, []byte) (any, error))}
+	for _, s := range streams {
+		for name, decode := range s.from {
+			out.from[name] = decode
+		}
+		if s.err != nil {
+			out.err = s.err
+		}
+	}
+	return out
+}
+
+// Check returns what is wrong with the types that the stream comes from.
+func (s Stream[E]) Check() error {
+	if s.err == nil && len(s.from) == 0 {
+		return fmt.Errorf("a stream of no aggregate type; use Type.Stream or aggregates.Merge")
+	}
+	return s.err
+}
+
+// Has reports whether the stream holds the events of an aggregate type.
+func (s Stream[E]) Has(aggregate string) bool { return s.from[aggregate] != nil }
+
+// Decode reads an event of an aggregate type that the stream has.
+func (s Stream[E]) Decode(aggregate, name string, data []byte) (E, error) {
+	return s.from[aggregate](name, data)
+}

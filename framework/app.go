@@ -1,0 +1,112 @@
+package framework
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+// App is an application. Register with it first, then Run it once; its other
+// methods are safe for concurrent use while it runs.
+type App struct {
+	cfg        Config
+	aggregates map[string]Aggregate
+	commands   map[commandKey]Command
+	views      map[string]View
+	running
+}
+
+type commandKey struct{ aggregate, name string }
+
+var (
+	appName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	idName  = regexp.MustCompile(IDPattern)
+)
+
+// New returns an application. It panics on a Config that cannot work.
+func New(cfg Config) *App {
+	cfg.App = cmp.Or(cfg.App, "app")
+	cfg.Partitions = cmp.Or(cfg.Partitions, 16)
+	cfg.AppendTimeout = cmp.Or(cfg.AppendTimeout, 5*time.Second)
+	cfg.CommandWait = cmp.Or(cfg.CommandWait, 10*time.Second)
+	cfg.ReadWait = cmp.Or(cfg.ReadWait, 5*time.Second)
+	cfg.RememberAge = cmp.Or(cfg.RememberAge, 24*time.Hour)
+	cfg.RememberCount = cmp.Or(cfg.RememberCount, 100_000)
+	cfg.MaxQueue = cmp.Or(cfg.MaxQueue, 4096)
+	cfg.Clock = cmp.Or(cfg.Clock, clock.System)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	switch {
+	case !appName.MatchString(cfg.App):
+		panic(fmt.Errorf("framework: Config.App %q must match %s", cfg.App, appName))
+	case cfg.Partitions < 1 || cfg.Partitions > 1024:
+		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to 1024", cfg.Partitions))
+	case cfg.Open == nil:
+		panic("framework: Config.Open is nil; take a Config from package embedded or servers")
+	}
+	return &App{cfg: cfg, aggregates: map[string]Aggregate{}, commands: map[commandKey]Command{}, views: map[string]View{},
+		running: newRunning()}
+}
+
+// Config returns the configuration with its defaults filled in.
+func (a *App) Config() Config { return a.cfg }
+
+// AddCommand registers a command; use commands.Handle. It panics on a name that
+// is taken or does not fit.
+func (a *App) AddCommand(c Command) {
+	t := c.Aggregate.TypeName()
+	known, ok := a.aggregates[t]
+	_, taken := a.commands[commandKey{t, c.Name}]
+	switch {
+	case ok && known != c.Aggregate:
+		panic(fmt.Errorf("aggregate type %q is declared twice; make it one package variable", t))
+	case !appName.MatchString(c.Name) || c.Name == "events":
+		panic(fmt.Errorf("command %s %q: a name must match %s and not be \"events\"", t, c.Name, appName))
+	case taken:
+		panic(fmt.Errorf("command %s %s is registered twice", t, c.Name))
+	}
+	a.aggregates[t] = c.Aggregate
+	a.commands[commandKey{t, c.Name}] = c
+}
+
+// AddView registers a view; use projections.Register. It panics on a name that
+// is taken or does not fit.
+func (a *App) AddView(v View) {
+	_, taken := a.views[v.Name]
+	switch {
+	case !appName.MatchString(v.Name):
+		panic(fmt.Errorf("view %q: a name must match %s", v.Name, appName))
+	case taken:
+		panic(fmt.Errorf("view %s is registered twice", v.Name))
+	}
+	a.views[v.Name] = v
+}
+
+// Aggregates returns the aggregate types, by name.
+func (a *App) Aggregates() []Aggregate {
+	return sorted(a.aggregates, func(x, y Aggregate) int { return cmp.Compare(x.TypeName(), y.TypeName()) })
+}
+
+// Commands returns the commands, by aggregate type and name.
+func (a *App) Commands() []Command {
+	return sorted(a.commands, func(x, y Command) int {
+		return cmp.Or(cmp.Compare(x.Aggregate.TypeName(), y.Aggregate.TypeName()), cmp.Compare(x.Name, y.Name))
+	})
+}
+
+// Views returns the views, by name.
+func (a *App) Views() []View {
+	return sorted(a.views, func(x, y View) int { return cmp.Compare(x.Name, y.Name) })
+}
+
+func sorted[K comparable, V any](m map[K]V, by func(x, y V) int) []V {
+	return slices.SortedFunc(maps.Values(m), by)
+}

@@ -1,0 +1,141 @@
+// Package framework puts an application together: it takes what commands and
+// projections register, runs the partitions' owners and the views' tasks over the
+// log and stores that its [Config] brings, and stops them in order.
+//
+//	app := framework.New(embedded.Config("./data"))
+//	commands.Handle(app, Tribes, "found", Tribe.Found)
+//	projections.Register(app, Cards)
+//	log.Fatal(api.Serve(ctx, app, "127.0.0.1:8080"))
+package framework
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+// Config says where an application runs. Packages embedded and servers make one;
+// a zero field is the default named.
+type Config struct {
+	App        string // prefix of topics and store keys: [a-z][a-z0-9-]*, default "app"
+	Partitions int    // of the events topic, fixed at its creation; default 16, at most 1024
+
+	// Open connects to the log and the stores. It is called once, by Run.
+	Open func(ctx context.Context) (Resources, error)
+
+	AppendTimeout time.Duration // an append's fate counts as unknown after it; default 5 s
+	CommandWait   time.Duration // the longest that a command waits for its outcome; default 10 s
+	ReadWait      time.Duration // the longest that a query waits for its Min-Position; default 5 s
+	RememberAge   time.Duration // how long accepted commands are remembered; default 24 h
+	RememberCount int           // and how many, per partition; default 100,000
+	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
+
+	Logger  *slog.Logger          // default: discards
+	Metrics prometheus.Registerer // default: none are kept
+	Clock   clock.Clock           // default: the machine's
+}
+
+// Resources is what Config.Open brings, closed by Close when the application has
+// stopped.
+type Resources struct {
+	Log       eventlog.Log
+	Documents view.Documents
+	Search    view.Search
+	Close     func() error
+}
+
+// Aggregate is an aggregate type as the framework needs it; *aggregates.Type is
+// one.
+type Aggregate interface {
+	cluster.Aggregate
+	Check() error
+	StateType() reflect.Type
+	Written() map[string]reflect.Type // event names written today, with their types
+	Current(name string) string       // the name under which name is written today
+}
+
+// Command is a command as the framework needs it; commands.Handle makes one.
+type Command struct {
+	Aggregate Aggregate
+	Name      string       // in URLs, for ever: [a-z][a-z0-9-]*
+	Body      reflect.Type // the struct that its JSON body becomes
+	// Bind decodes a body, whose values are checked already, and returns the
+	// decision on it. It may do I/O, bounded by ctx.
+	Bind func(ctx context.Context, body []byte, g cluster.Given) (cluster.Decide, error)
+}
+
+// View is a view as the framework needs it; projections.Register makes one.
+type View struct {
+	Name     string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
+	Kind     ViewKind     // how it is asked
+	Item     reflect.Type // a document of it
+	Operator stream.Operator
+	Reads    []string // other views that its answers are made of
+	// Answer answers a query from the stores; the framework has waited for q.Min
+	// and knows the view to be whole.
+	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
+}
+
+// ViewKind says how a view is asked.
+type ViewKind string
+
+// The kinds of view.
+const (
+	Document ViewKind = "document" // by key: the document
+	Feed     ViewKind = "feed"     // by key: a page {items, next}
+	Search   ViewKind = "search"   // by words: {items, total}
+)
+
+// Query asks a view.
+type Query struct {
+	App        string
+	Generation int
+	Partitions int
+	Key        string            // of Document and Feed
+	Text       string            // of Search
+	Is         map[string]string // of Search: keyword fields that must be so
+	After      string            // of Feed: the next of the page before
+	Skip       int               // of Search
+	Limit      int               // of Feed and Search, 1 to 100; default 20
+	Min        eventlog.Positions
+}
+
+// Answer is a view's answer.
+type Answer struct {
+	JSON       []byte
+	Positions  eventlog.Positions // the view had passed these
+	Generation int
+}
+
+// Call is a command as a caller sends it.
+type Call struct {
+	Aggregate   string
+	ID          string // matches IDPattern
+	Command     string
+	Body        []byte // JSON; empty: no fields
+	Actor       string // the caller, authenticated
+	Key         string // of idempotency, 1 to 128 visible ASCII characters; empty: none
+	Expected    *uint64
+	Correlation event.ID
+}
+
+// IDPattern is what an id in a URL must match.
+const IDPattern = `^[A-Za-z0-9._~-]{1,128}$`
+
+// Errors of calls and queries, besides those of package cluster.
+var (
+	ErrUnknown  = errors.New("unknown")   // an aggregate type, command or view that is not declared
+	ErrNotFound = errors.New("not found") // an aggregate without events, or no such document
+	ErrInvalid  = errors.New("invalid")   // a query or call whose values are out of bounds
+)
