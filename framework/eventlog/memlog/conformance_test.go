@@ -1,0 +1,13 @@
+package memlog_test
+
+import (
+	"testing"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/eventlogtest"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+)
+
+func TestConformance(t *testing.T) {
+	eventlogtest.Run(t, func(*testing.T) eventlog.Log { return memlog.New() })
+}
