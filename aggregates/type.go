@@ -3,8 +3,10 @@ package aggregates
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -163,6 +165,9 @@ func (s Stream[E]) Check() error {
 	}
 	return s.err
 }
+
+// Types returns the names of the aggregate types, sorted.
+func (s Stream[E]) Types() []string { return slices.Sorted(maps.Keys(s.from)) }
 
 // Has reports whether the stream holds the events of an aggregate type.
 func (s Stream[E]) Has(aggregate string) bool { return s.from[aggregate] != nil }

@@ -77,13 +77,19 @@ type Command struct {
 
 // View is a view as the framework needs it; projections.Register makes one.
 type View struct {
-	Name     string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
-	Kind     ViewKind     // how it is asked
-	Item     reflect.Type // a document of it
-	Operator stream.Operator
-	Reads    []string // other views that its answers are made of
+	Name  string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
+	Kind  ViewKind     // how it is asked
+	Item  reflect.Type // a document of it
+	Is    []string     // of Search: the keyword fields that a query may name
+	Reads []string     // other views that its answers are made of
+	// Operator returns the fold that keeps generation g.
+	Operator func(r Resources, g view.Generation) stream.Operator
+	// Partition returns the one partition that q's answer is made of; ok is false
+	// if it is made of all.
+	Partition func(q Query) (n int32, ok bool)
 	// Answer answers a query from the stores; the framework has waited for q.Min
-	// and knows the view to be whole.
+	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
+	// the store's.
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
 }
 
@@ -97,17 +103,17 @@ const (
 	Search   ViewKind = "search"   // by words: {items, total}
 )
 
-// Query asks a view.
+// Query asks a view. App, Partitions and Generation are the framework's to set.
 type Query struct {
 	App        string
-	Generation int
 	Partitions int
-	Key        string            // of Document and Feed
-	Text       string            // of Search
-	Is         map[string]string // of Search: keyword fields that must be so
-	After      string            // of Feed: the next of the page before
-	Skip       int               // of Search
-	Limit      int               // of Feed and Search, 1 to 100; default 20
+	Generation func(view string) view.Generation // that is read
+	Key        string                            // of Document and Feed
+	Text       string                            // of Search
+	Is         map[string]string                 // of Search: keyword fields that must be so
+	After      string                            // of Feed: the next of the page before
+	Skip       int                               // of Search
+	Limit      int                               // of Feed and Search, 1 to 100; default 20
 	Min        eventlog.Positions
 }
 
