@@ -1,0 +1,208 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+)
+
+// reader follows one partition. It takes a place in a slot at its first Next,
+// and anew after an error, each time from the record that is due.
+type reader struct {
+	log  *Log
+	at   place
+	next int64           // of Next's goroutine
+	ctx  context.Context // ends with the reader and with the log
+	stop context.CancelFunc
+
+	mu   sync.Mutex
+	feed *feed
+}
+
+var _ eventlog.Reader = (*reader)(nil)
+
+// Read implements [eventlog.Log]. It asks the cluster, 5 s at most, only for a
+// topic that it does not know yet. Records of transactions that were aborted or
+// are open are delivered too; Kafka's own markers are not, so offsets may have
+// gaps in a topic to which others write.
+func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, openTimeout)
+	defer cancel()
+	if err := l.find(ctx, topic, part); err != nil {
+		return nil, fmt.Errorf("read %s/%d: %w", topic, part, err)
+	}
+	r := &reader{log: l, at: place{topic, part}, next: from}
+	r.ctx, r.stop = context.WithCancel(l.ctx)
+	return r, nil
+}
+
+// Next implements [eventlog.Reader]. A run has at most 10,000 records and 1 MiB,
+// or one record.
+func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
+	run, err := r.wait(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %s/%d from %d: %w", r.at.topic, r.at.part, r.next, err)
+	}
+	r.next = run[len(run)-1].Offset + 1
+	return run, nil
+}
+
+func (r *reader) wait(ctx context.Context) ([]eventlog.Record, error) {
+	for {
+		if err := r.over(ctx); err != nil {
+			return nil, err
+		}
+		f, err := r.attached(ctx)
+		if err != nil {
+			return nil, r.verdict(err)
+		}
+		got, start, err := f.take()
+		if err != nil {
+			return nil, r.verdict(r.broken(ctx, err))
+		}
+		if len(got) > 0 {
+			if run, err := r.convert(got, start); len(run) > 0 || err != nil {
+				return run, err
+			}
+			continue
+		}
+		select {
+		case <-f.ready:
+		case <-ctx.Done():
+		case <-r.ctx.Done():
+		}
+	}
+}
+
+// over returns why Next shall not wait any longer.
+func (r *reader) over(ctx context.Context) error {
+	if r.ctx.Err() != nil {
+		return eventlog.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// verdict is ErrClosed for whatever a reader met while it was being closed.
+func (r *reader) verdict(err error) error {
+	if r.ctx.Err() != nil {
+		return eventlog.ErrClosed
+	}
+	return err
+}
+
+// attached returns the feed, after checking that the position is in the
+// partition: franz-go moves one that is not to where there are records.
+func (r *reader) attached(ctx context.Context) (*feed, error) {
+	r.mu.Lock()
+	f := r.feed
+	r.mu.Unlock()
+	if f != nil {
+		return f, nil
+	}
+	ctx, cancel := both(ctx, r.ctx)
+	defer cancel()
+	if err := r.check(ctx); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
+		return nil, eventlog.ErrClosed
+	}
+	f, err := r.log.slots.attach(r.at, r.next)
+	r.feed = f
+	return f, err
+}
+
+// check returns an ErrOffset if the position is outside the partition.
+func (r *reader) check(ctx context.Context) error {
+	if r.next < 0 {
+		return fmt.Errorf("%w: it begins at 0", eventlog.ErrOffset)
+	}
+	end, err := r.log.offset(ctx, r.at.topic, r.at.part, endOffset)
+	if err != nil {
+		return err
+	}
+	if r.next > end {
+		return errBeyond(r.next, end)
+	}
+	start, err := r.log.offset(ctx, r.at.topic, r.at.part, startOffset)
+	if err == nil && r.next < start {
+		err = errDeleted(r.next, start)
+	}
+	return err
+}
+
+// broken leaves the slot after an error and says what it means. The next Next
+// takes a place again.
+func (r *reader) broken(ctx context.Context, err error) error {
+	r.detach()
+	var loss *kgo.ErrDataLoss
+	switch {
+	case errors.As(err, &loss):
+		return errLost(loss)
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		if outside := r.check(ctx); outside != nil {
+			return outside
+		}
+	case missing(err):
+		return r.log.lost(ctx, r.at.topic, r.at.part)
+	}
+	return r.log.closed(err)
+}
+
+func (r *reader) detach() {
+	r.mu.Lock()
+	f := r.feed
+	r.feed = nil
+	r.mu.Unlock()
+	if f != nil {
+		f.slot.detach(f)
+	}
+}
+
+// convert makes a run of what franz-go fetched. Records before the position, of
+// which a batch may hold some, are left out. A gap is none of the log's: others'
+// transactions leave their markers in it; a gap below the partition's first
+// record means that records were deleted.
+func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
+	for len(got) > 0 && got[0].Offset < r.next {
+		got = got[1:]
+	}
+	if len(got) == 0 {
+		return nil, nil
+	}
+	if got[0].Offset > r.next && start > r.next {
+		r.detach()
+		return nil, errDeleted(r.next, start)
+	}
+	run := make([]eventlog.Record, len(got))
+	for i, g := range got {
+		run[i] = eventlog.Record{Offset: g.Offset, Key: g.Key, Header: header(g), Value: g.Value}
+	}
+	return run, nil
+}
+
+func header(r *kgo.Record) []byte {
+	for i := range r.Headers {
+		if r.Headers[i].Key == headerKey {
+			return r.Headers[i].Value
+		}
+	}
+	return nil
+}
+
+// Close implements [eventlog.Reader]. Closing it again does nothing.
+func (r *reader) Close() error {
+	r.mu.Lock()
+	r.stop()
+	r.mu.Unlock()
+	r.detach()
+	return nil
+}
