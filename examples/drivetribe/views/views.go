@@ -1,0 +1,112 @@
+// Package views is what Drivetribe shows: documents folded from the facts, ready
+// to be read.
+package views
+
+import (
+	"github.com/drivetrain-go/drivetrain/aggregates"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/tribe"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/user"
+	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/projections"
+)
+
+// TribeCard is a tribe at a glance.
+type TribeCard struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Members int    `json:"members"`
+	Posts   int64  `json:"posts"` // the length of its feed, filled in when the card is read
+}
+
+// PostCard is a post at a glance.
+type PostCard struct {
+	ID       string `json:"id"`
+	Tribe    string `json:"tribe"`
+	Author   string `json:"author"`
+	Text     string `json:"text"`
+	Bumps    int    `json:"bumps"`
+	Comments int    `json:"comments"`
+}
+
+// Hit is what a search finds: a user or a tribe by its name, a post by its text.
+type Hit struct {
+	Kind string `json:"kind"` // user, tribe or post
+	ID   string `json:"id"`
+	Text string `json:"text"`
+}
+
+// TribeCards is the tribes by id.
+var TribeCards = &projections.View[TribeCard, tribe.Event]{
+	Name:  "tribe-card",
+	From:  tribe.Type.Stream(),
+	Fold:  TribeCard.fold,
+	Sizes: []projections.Size[TribeCard]{{Of: TribeFeed, Put: func(c *TribeCard, posts int64) { c.Posts = posts }}},
+}
+
+func (c TribeCard) fold(e projections.Event[tribe.Event]) TribeCard {
+	switch fact := e.Fact.(type) {
+	case tribe.Founded:
+		c.ID, c.Name = e.ID, fact.Name
+	case tribe.Joined:
+		c.Members++
+	case tribe.Left:
+		c.Members--
+	}
+	return c
+}
+
+// PostCards is the posts by id.
+var PostCards = &projections.View[PostCard, post.Event]{
+	Name: "post-card",
+	From: post.Type.Stream(),
+	Fold: PostCard.fold,
+}
+
+func (c PostCard) fold(e projections.Event[post.Event]) PostCard {
+	switch fact := e.Fact.(type) {
+	case post.Published:
+		c.ID, c.Tribe, c.Author, c.Text = e.ID, fact.Tribe, fact.Author, fact.Text
+	case post.Commented:
+		c.Comments++
+	case post.Bumped:
+		c.Bumps++
+	case post.Unbumped:
+		c.Bumps--
+	}
+	return c
+}
+
+// TribeFeed is the posts of each tribe, newest first.
+var TribeFeed = &projections.Feed[post.Event]{
+	Name:  "tribe-feed",
+	From:  post.Type.Stream(),
+	Place: place,
+	Cards: PostCards,
+}
+
+func place(e projections.Event[post.Event]) (projections.Place, bool) {
+	fact, ok := e.Fact.(post.Published)
+	return projections.Place{Set: fact.Tribe, Key: e.ID, At: e.Time}, ok
+}
+
+// Search is users, tribes and posts by their words, and by kind.
+var Search = &projections.View[Hit, any]{
+	Name:   "search",
+	From:   aggregates.Merge(user.Type.Stream().Any(), tribe.Type.Stream().Any(), post.Type.Stream().Any()),
+	Fold:   Hit.fold,
+	Search: view.Fields{"kind": view.Keyword, "text": view.Text},
+}
+
+func (h Hit) fold(e projections.Event[any]) Hit {
+	h.Kind, h.ID = e.Aggregate, e.ID
+	switch fact := e.Fact.(type) {
+	case user.Registered:
+		h.Text = fact.Name
+	case tribe.Founded:
+		h.Text = fact.Name
+	case post.Published:
+		h.Text = fact.Text
+	}
+	return h
+}
