@@ -20,7 +20,7 @@ type App struct {
 	aggregates map[string]Aggregate
 	commands   map[commandKey]Command
 	views      map[string]View
-	running
+	*running
 }
 
 type commandKey struct{ aggregate, name string }

@@ -25,8 +25,8 @@ type Part interface {
 	Fold(e *partition.Event) error
 	// Pending returns how many changes wait for Flush.
 	Pending() int
-	// Flush writes the changes, and that the store now holds all below next. An
-	// error makes the task start anew from Open.
+	// Flush writes the changes, at least one, and that the store now holds all
+	// below next. An error makes the task start anew from Open.
 	Flush(ctx context.Context, next int64) error
 	// Discard forgets the changes: the store has them.
 	Discard()

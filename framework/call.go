@@ -1,0 +1,306 @@
+package framework
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+const (
+	retryAfter = time.Second
+	maxAhead   = 5 * time.Minute // that a UUIDv7 key may be ahead of our clock
+	maxHistory = 1000            // events of one answer of History
+)
+
+// Execute sends a command to the owner of its partition and waits for its
+// outcome, at most Config.CommandWait. Errors: ErrUnknown, ErrInvalid, a
+// cluster.Rejecter, *cluster.ConflictError, *cluster.UnavailableError,
+// *cluster.BrokenError, cluster.ErrKeyReused, cluster.ErrTooLate,
+// eventlog.ErrTooLarge.
+func (a *App) Execute(ctx context.Context, c Call) (cluster.Result, error) {
+	cmd, ok := a.commands[commandKey{c.Aggregate, c.Command}]
+	if !ok {
+		return cluster.Result{}, fmt.Errorf("%w command %q of %q", ErrUnknown, c.Command, c.Aggregate)
+	}
+	if err := a.checkCall(c); err != nil {
+		return cluster.Result{}, err
+	}
+	owner, err := a.owner(c.Aggregate, c.ID)
+	if err != nil {
+		return cluster.Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.CommandWait)
+	defer cancel()
+	given := cluster.Given{Actor: c.Actor, At: a.cfg.Clock.Now().UTC(), ID: c.ID, Command: a.commandID(c)}
+	decide, err := cmd.Bind(ctx, c.Body, given)
+	if err != nil {
+		return cluster.Result{}, err
+	}
+	correlation := c.Correlation
+	if correlation.IsZero() {
+		correlation = given.Command
+	}
+	return owner.Execute(ctx, cluster.Request{
+		Aggregate: cmd.Aggregate, ID: c.ID, Command: given.Command, Digest: digest(c), Actor: c.Actor,
+		Correlation: correlation, Expected: c.Expected, Decide: decide,
+	})
+}
+
+func (a *App) checkCall(c Call) error {
+	switch {
+	case !idName.MatchString(c.ID):
+		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, c.ID, IDPattern)
+	case len(c.Actor) > event.MaxName:
+		return fmt.Errorf("%w caller: more than %d bytes", ErrInvalid, event.MaxName)
+	case !visible(c.Key) || len(c.Key) > 128:
+		return fmt.Errorf("%w idempotency key: want 1 to 128 visible ASCII characters", ErrInvalid)
+	}
+	if id, err := event.ParseID(c.Key); err == nil {
+		if at, ok := id.Time(); ok && at.After(a.cfg.Clock.Now().Add(maxAhead)) {
+			return fmt.Errorf("%w idempotency key: its time, %s, lies in the future", ErrInvalid, at.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+func visible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// commandID names the command: by its key, scoped by caller and aggregate, else at
+// random.
+func (a *App) commandID(c Call) event.ID {
+	if c.Key == "" {
+		return clock.NewID(a.cfg.Clock)
+	}
+	return event.Scoped(c.Key, c.Actor, c.Aggregate, c.ID)
+}
+
+// digest tells a command from another under the same key.
+func digest(c Call) uint64 {
+	h := fnv.New64a()
+	for _, part := range [][]byte{[]byte(c.Aggregate), []byte(c.ID), []byte(c.Command), c.Body} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	return h.Sum64()
+}
+
+func (a *App) owner(aggregate, id string) (*cluster.Owner, error) {
+	p, err := a.now()
+	if err != nil {
+		return nil, err
+	}
+	return p.owners[eventlog.PartitionOf(partition.Key(aggregate, id), len(p.owners))], nil
+}
+
+// State returns an aggregate's folded state, once its partition is folded beyond
+// min, for which it waits at most Config.ReadWait. Errors: ErrUnknown, ErrInvalid,
+// ErrNotFound, *cluster.BrokenError, *cluster.UnavailableError.
+func (a *App) State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error) {
+	var s cluster.State
+	err := a.read(ctx, aggregate, id, min, func(ctx context.Context, o *cluster.Owner, t Aggregate) (at eventlog.Position, err error) {
+		s, err = o.State(ctx, t, id)
+		return s.Position, err
+	})
+	if err == nil && s.Version == 0 {
+		err = fmt.Errorf("%s %q: %w", aggregate, id, ErrNotFound)
+	}
+	return s, err
+}
+
+// History returns an aggregate's events behind version after, at most limit (1
+// to 1000), under the names that they have today, and the position up to which
+// the partition was folded. It waits for min and fails as State does.
+func (a *App) History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error) {
+	if limit < 1 || limit > maxHistory {
+		return nil, eventlog.Position{}, fmt.Errorf("%w limit %d: want 1 to %d", ErrInvalid, limit, maxHistory)
+	}
+	var offsets []int64
+	var at eventlog.Position
+	err := a.read(ctx, aggregate, id, min, func(ctx context.Context, o *cluster.Owner, t Aggregate) (_ eventlog.Position, err error) {
+		offsets, at, err = o.Offsets(ctx, t, id, after, limit)
+		return at, err
+	})
+	if err != nil {
+		return nil, at, err
+	}
+	if len(offsets) == 0 && after == 0 {
+		return nil, at, fmt.Errorf("%s %q: %w", aggregate, id, ErrNotFound)
+	}
+	p, err := a.now()
+	if err != nil {
+		return nil, at, err
+	}
+	events, err := cluster.Fetch(ctx, p.Log, p.topic, at.Partition, offsets)
+	if err != nil {
+		return nil, at, a.readError(ctx, err)
+	}
+	out := make([]cluster.Recorded, len(events))
+	for i := range events {
+		out[i] = cluster.Record(&events[i])
+		out[i].Type = a.aggregates[aggregate].Current(out[i].Type)
+	}
+	return out, at, nil
+}
+
+// read asks an aggregate's owner until it has folded beyond min.
+func (a *App) read(ctx context.Context, aggregate, id string, min eventlog.Positions,
+	ask func(context.Context, *cluster.Owner, Aggregate) (eventlog.Position, error)) error {
+	t, ok := a.aggregates[aggregate]
+	if !ok {
+		return fmt.Errorf("%w aggregate type %q", ErrUnknown, aggregate)
+	}
+	if !idName.MatchString(id) {
+		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, id, IDPattern)
+	}
+	owner, err := a.owner(aggregate, id)
+	if err != nil {
+		return err
+	}
+	if err := a.checkMin(min); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
+	defer cancel()
+	for {
+		at, err := ask(ctx, owner, t)
+		if err != nil {
+			return err
+		}
+		if want, ok := min.Offsets[at.Partition]; !ok || at.Offset >= want {
+			return nil
+		}
+		if err := clock.Sleep(ctx, a.cfg.Clock, 5*time.Millisecond); err != nil {
+			return a.notReached(min)
+		}
+	}
+}
+
+func (a *App) notReached(min eventlog.Positions) error {
+	return &cluster.UnavailableError{Reason: fmt.Sprintf("position %s was not reached within %v", min, a.cfg.ReadWait), RetryAfter: retryAfter}
+}
+
+// readError makes of a failed read of a log or store what a caller is told: to
+// come again.
+func (a *App) readError(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) {
+		return err
+	}
+	if ctx.Err() == nil {
+		a.cfg.Logger.Warn("a query failed", "err", err)
+	}
+	return &cluster.UnavailableError{Reason: "the store or log did not answer", RetryAfter: retryAfter}
+}
+
+// Ask asks a view, once it has passed q.Min, for which it waits at most
+// Config.ReadWait. Errors: ErrUnknown, ErrInvalid, ErrNotFound,
+// *cluster.UnavailableError.
+func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
+	v, ok := a.views[view]
+	if !ok {
+		return Answer{}, fmt.Errorf("%w view %q", ErrUnknown, view)
+	}
+	p, err := a.now()
+	if err != nil {
+		return Answer{}, err
+	}
+	q.App, q.Partitions, q.Generation = a.cfg.App, a.cfg.Partitions, a.generation
+	if q.Limit == 0 {
+		q.Limit = 20
+	}
+	if q.Limit < 1 || q.Limit > 100 || q.Skip < 0 || q.Skip > 10_000-q.Limit {
+		return Answer{}, fmt.Errorf("%w limit %d or skip %d: want 1 to 100, together at most 10000", ErrInvalid, q.Limit, q.Skip)
+	}
+	if err := a.checkMin(q.Min); err != nil {
+		return Answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
+	defer cancel()
+	at := eventlog.NewPositions()
+	for name, tasks := range p.followed(v) {
+		for n, t := range tasks {
+			if one, ok := only(v, q); ok && one != int32(n) {
+				continue
+			}
+			if err := a.passed(ctx, name, t, int32(n), q.Min); err != nil {
+				return Answer{}, err
+			}
+			note(at, int32(n), t.Status().Written-1) // before the store is read, so that it holds at least this
+		}
+	}
+	json, err := v.Answer(ctx, p.Resources, q)
+	if err != nil {
+		return Answer{}, a.readError(ctx, err)
+	}
+	return Answer{JSON: json, Positions: at, Generation: q.Generation(v.Name).Number}, nil
+}
+
+// followed returns the tasks of a view and of the views that it reads.
+func (p *process) followed(v View) map[string][]*stream.Task {
+	all := map[string][]*stream.Task{v.Name: p.tasks[v.Name]}
+	for _, name := range v.Reads {
+		all[name] = p.tasks[name]
+	}
+	return all
+}
+
+// only returns the one partition that q's answer is made of, if it is one.
+func only(v View, q Query) (int32, bool) {
+	if v.Partition == nil {
+		return 0, false
+	}
+	return v.Partition(q)
+}
+
+// note keeps the least offset of each partition; a partition without records has
+// none.
+func note(at eventlog.Positions, n int32, offset int64) {
+	if before, ok := at.Offsets[n]; ok {
+		offset = min(before, offset)
+	}
+	if offset >= 0 {
+		at.Offsets[n] = offset
+	}
+}
+
+// passed waits until a task has passed what a query asks for, and refuses to read
+// from one that is being filled.
+func (a *App) passed(ctx context.Context, name string, t *stream.Task, n int32, min eventlog.Positions) error {
+	s := t.Status()
+	want, asked := min.Offsets[n]
+	switch {
+	case s.Final:
+		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d: %v", name, n, s.Err), RetryAfter: time.Minute}
+	case s.Whole() && (!asked || s.Written > want):
+		return nil
+	case !asked:
+		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", name), RetryAfter: retryAfter}
+	}
+	if err := t.Wait(ctx, want); err != nil {
+		return a.notReached(min)
+	}
+	return nil
+}
+
+func (a *App) checkMin(min eventlog.Positions) error {
+	for n := range min.Offsets {
+		if int(n) >= a.cfg.Partitions {
+			return fmt.Errorf("%w position %s: there are partitions 0 to %d", ErrInvalid, min, a.cfg.Partitions-1)
+		}
+	}
+	return nil
+}

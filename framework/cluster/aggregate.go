@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+)
+
+// aggregate is what an owner holds of one aggregate.
+type aggregate struct {
+	key     string
+	kind    Aggregate // nil: a type that the program does not declare
+	state   any       // nil: to be folded from the events at offsets
+	version uint64    // as folded, or as decided in the batch being built if dirty
+	folded  uint64    // version without that batch
+	dirty   bool      // moved by the batch being built or in flight
+	offsets offsets   // of its events, as folded
+	broken  *BrokenError
+}
+
+// offsets is a list of ascending offsets as differences, one or two bytes each.
+type offsets struct {
+	deltas []byte
+	last   int64
+	count  int
+}
+
+func (l *offsets) add(offset int64) {
+	l.deltas = binary.AppendUvarint(l.deltas, uint64(offset-l.last))
+	l.last = offset
+	l.count++
+}
+
+// list returns at most limit offsets from the one at index skip on.
+func (l *offsets) list(skip uint64, limit int) []int64 {
+	if skip >= uint64(l.count) {
+		return nil
+	}
+	out := make([]int64, 0, min(limit, l.count-int(skip)))
+	at, b := int64(0), l.deltas
+	for i := uint64(0); len(b) > 0 && len(out) < limit; i++ {
+		d, n := binary.Uvarint(b)
+		at, b = at+int64(d), b[n:]
+		if i >= skip {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// between returns the offsets from first to last.
+func (l *offsets) between(first, last int64) []int64 {
+	all := l.list(0, l.count)
+	i, _ := slices.BinarySearch(all, first)
+	j, _ := slices.BinarySearch(all, last+1)
+	return all[i:j]
+}
+
+// find returns what the owner holds of key, nil if it has no event.
+func (o *Owner) find(key []byte) *aggregate { return o.aggregates[string(key)] }
+
+// load returns key's aggregate with its state folded; one without events is not
+// kept until a commit. Its state is nil only while it is dirty: the batch must be
+// acknowledged before it can be folded. The error is a *BrokenError, or the log's.
+func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregate, error) {
+	a := o.find(key)
+	if a == nil {
+		return &aggregate{key: string(key), kind: kind, state: kind.Zero()}, nil
+	}
+	if a.broken != nil {
+		return nil, a.broken
+	}
+	if a.state == nil && !a.dirty {
+		if err := o.refold(ctx, key, a); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// refold makes an aggregate's state anew from its events in the log.
+func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
+	ctx, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
+	defer cancel()
+	events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.offsets.list(0, a.offsets.count))
+	if err != nil {
+		return fmt.Errorf("fold %s again: %w", key, err)
+	}
+	state := a.kind.Zero()
+	for i := range events {
+		if err := foldEvent(a.kind, state, events[i].Type, events[i].Data); err != nil {
+			return o.breaks(key, a, events[i].Offset, err)
+		}
+	}
+	a.state, a.version = state, a.folded
+	return nil
+}
+
+// breaks notes that an aggregate's event cannot be folded, so that its commands
+// are refused from now on while all others go on.
+func (o *Owner) breaks(key []byte, a *aggregate, offset int64, err error) error {
+	a.broken = &BrokenError{string(key), eventlog.Position{Partition: o.cfg.Partition, Offset: offset}, err}
+	a.state = nil
+	o.cfg.Logger.Error("aggregate cannot be folded", "aggregate", string(key), "position", a.broken.Position.String(), "err", err)
+	return a.broken
+}
+
+// apply folds a commit that took effect and was not decided in this batch.
+func (o *Owner) apply(events []partition.Event) {
+	key := events[0].Key
+	a := o.find(key)
+	if a == nil {
+		kind := o.cfg.Aggregates[typeOf(key)]
+		a = &aggregate{key: string(key), kind: kind}
+		if kind != nil {
+			a.state = kind.Zero()
+		}
+		o.aggregates[a.key] = a
+	}
+	for i := range events {
+		a.offsets.add(events[i].Offset)
+		if a.state == nil {
+			continue
+		}
+		if err := foldEvent(a.kind, a.state, events[i].Type, events[i].Data); err != nil {
+			o.breaks(key, a, events[i].Offset, err)
+		}
+	}
+	a.folded = events[len(events)-1].Version
+	a.version = a.folded
+}
+
+// confirm notes that a commit whose events are in the state already is in the
+// log.
+func (o *Owner) confirm(events []partition.Event) {
+	a := o.find(events[0].Key)
+	for i := range events {
+		a.offsets.add(events[i].Offset)
+	}
+	a.folded = events[len(events)-1].Version
+}
+
+// foldEvent folds one event; a panic of the user's code is an error.
+func foldEvent(kind Aggregate, state any, name string, data []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("evolve %s panicked: %v", name, p)
+		}
+	}()
+	return kind.Fold(state, name, data)
+}
+
+func typeOf(key []byte) string {
+	for i, c := range key {
+		if c == '/' {
+			return string(key[:i])
+		}
+	}
+	return string(key)
+}

@@ -1,0 +1,244 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+// TaskConfig says what a task works on. No field has a default.
+type TaskConfig struct {
+	Log       eventlog.Log
+	Topic     string
+	Partition int32
+	Operator  Operator
+	Clock     clock.Clock
+	Logger    *slog.Logger
+}
+
+// Limits of a task.
+const (
+	maxPending    = 4096             // changes, after which they are written
+	checkInterval = time.Second      // between two looks at an idle task's store
+	writeTimeout  = 10 * time.Second // of one call of a store
+)
+
+// Task runs one operator on one partition. Its fold sees the log's valid events
+// in order; what the fold changes is written in runs, each with its position, so
+// that the store is always what a prefix of the log gives.
+type Task struct {
+	cfg  TaskConfig
+	part Part
+	fold *partition.Fold
+
+	mu      sync.Mutex
+	status  Status
+	changed chan struct{} // closed when status changes
+}
+
+// Status is how a task fares.
+type Status struct {
+	Written int64 // the store holds what the events below this offset give
+	Goal    int64 // the end that the log had when the task began; -1: not known yet
+	Err     error // why the task does not go on; nil while it does
+	Final   bool  // Err does not pass by itself
+}
+
+// Whole reports whether the store has passed the task's goal: before that it
+// lacks what it may have had.
+func (s Status) Whole() bool { return s.Goal >= 0 && s.Written >= s.Goal }
+
+// NewTask returns a task that does nothing until Run.
+func NewTask(cfg TaskConfig) *Task {
+	return &Task{cfg: cfg, part: cfg.Operator.Part(cfg.Partition), changed: make(chan struct{}), status: Status{Goal: -1}}
+}
+
+// Status returns how the task fares.
+func (t *Task) Status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status
+}
+
+func (t *Task) update(f func(*Status)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.status
+	if f(&t.status); t.status != before {
+		close(t.changed)
+		t.changed = make(chan struct{})
+	}
+}
+
+// Wait waits until the store holds the record at offset, or ctx ends. It returns
+// the task's own error if that is final.
+func (t *Task) Wait(ctx context.Context, offset int64) error {
+	for {
+		t.mu.Lock()
+		s, changed := t.status, t.changed
+		t.mu.Unlock()
+		switch {
+		case s.Whole() && s.Written > offset:
+			return nil
+		case s.Final:
+			return s.Err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Run runs the task, again after each failure with a growing pause, until ctx
+// ends. A failure that cannot pass is logged once and shown in Status.
+func (t *Task) Run(ctx context.Context) {
+	var pause clock.Backoff
+	log := t.cfg.Logger.With("operator", t.cfg.Operator.Name(), "partition", t.cfg.Partition)
+	for ctx.Err() == nil {
+		began := t.cfg.Clock.Now()
+		err := t.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		final := permanent(err)
+		t.update(func(s *Status) { s.Err, s.Final = err, final })
+		if final {
+			log.Error("task stopped", "err", err)
+			return
+		}
+		if t.cfg.Clock.Now().Sub(began) > time.Minute {
+			pause.Reset()
+		}
+		d := pause.Next(t.cfg.Clock)
+		log.Warn("task will start anew", "err", err, "pause", d)
+		clock.Sleep(ctx, t.cfg.Clock, d)
+	}
+}
+
+// follow opens the part, folds the log from its beginning, and writes from where
+// the store is.
+func (t *Task) follow(ctx context.Context) error {
+	t.fold = partition.New(partition.Memory{})
+	written, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	end, err := t.cfg.Log.End(ctx, t.cfg.Topic, t.cfg.Partition)
+	if err != nil {
+		return fmt.Errorf("find the end: %w", err)
+	}
+	if written > end {
+		return &finalError{fmt.Errorf("its store is at offset %d, beyond the log's end %d: it belongs to another log; empty it, or use another application name", written, end)}
+	}
+	t.update(func(s *Status) {
+		if s.Goal < 0 || written < s.Written { // else the store has kept what it had
+			s.Goal = end
+		}
+		s.Written, s.Err = written, nil
+	})
+	reader, err := t.cfg.Log.Read(t.cfg.Topic, t.cfg.Partition, 0)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	defer reader.Close()
+	for {
+		if err := t.advance(ctx, reader); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Task) open(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return t.part.Open(ctx)
+}
+
+// advance folds the next run of records and writes what it changed. A task that
+// waits for records looks at its store from time to time.
+func (t *Task) advance(ctx context.Context, reader eventlog.Reader) error {
+	within, cancel := context.WithTimeout(ctx, checkInterval)
+	defer cancel()
+	records, err := reader.Next(within)
+	if err != nil {
+		if ctx.Err() == nil && within.Err() != nil {
+			return t.check(ctx)
+		}
+		return fmt.Errorf("read: %w", err)
+	}
+	for i := range records {
+		if err := t.step(&records[i]); err != nil {
+			return err
+		}
+		if t.part.Pending() >= maxPending {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return t.flush(ctx)
+}
+
+func (t *Task) step(r *eventlog.Record) error {
+	got, err := t.fold.Step(r.Offset, r.Key, r.Header, r.Value)
+	if err != nil {
+		return err
+	}
+	if got.Verdict != partition.Valid {
+		return nil
+	}
+	for i := range got.Events {
+		e := &got.Events[i]
+		if err := t.part.Fold(e); err != nil {
+			return &finalError{fmt.Errorf("fold %s of %s at %d@%d: %w", e.Type, e.Key, t.cfg.Partition, e.Offset, err)}
+		}
+	}
+	return nil
+}
+
+// flush writes what lies behind the store's position. Where nothing has changed,
+// the store holds it already, and its mark may stay behind.
+func (t *Task) flush(ctx context.Context) error {
+	next := t.fold.Next()
+	switch {
+	case next <= t.Status().Written:
+		t.part.Discard()
+		return nil
+	case t.part.Pending() > 0:
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		if err := t.part.Flush(ctx, next); err != nil {
+			return err
+		}
+	}
+	t.update(func(s *Status) { s.Written = next })
+	return nil
+}
+
+func (t *Task) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return t.part.Check(ctx)
+}
+
+// finalError is a failure that the same log and program will meet again.
+type finalError struct{ error }
+
+func (e *finalError) Unwrap() error { return e.error }
+
+func permanent(err error) bool {
+	var final *finalError
+	var damaged *eventlog.DamagedError
+	return errors.As(err, &final) || errors.As(err, &damaged) || errors.Is(err, event.ErrNewer) ||
+		errors.Is(err, eventlog.ErrOffset) || errors.Is(err, eventlog.ErrUnknownTopic)
+}
