@@ -1,6 +1,7 @@
 package aggregates
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,4 +94,10 @@ func Reject(format string, args ...any) error {
 // Forbid is Reject for what this caller may not do. Over HTTP it is a 403.
 func Forbid(format string, args ...any) error {
 	return &Rejection{Reason: fmt.Sprintf(format, args...), Forbidden: true}
+}
+
+// IsRejection reports whether err is a rejection.
+func IsRejection(err error) bool {
+	var r *Rejection
+	return errors.As(err, &r)
 }
