@@ -1,0 +1,167 @@
+//go:build unix
+
+package boltlog_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+)
+
+const (
+	killTopic      = "kill"
+	killPartitions = 3
+)
+
+// appendForEver appends batches whose records tell what belongs together, and
+// prints each that was acknowledged.
+func appendForEver(path string) error {
+	l, err := boltlog.Open(path, boltlog.Options{})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if err := l.Ensure(ctx, eventlog.Topic{Name: killTopic, Partitions: killPartitions}); err != nil {
+		return err
+	}
+	failed := make(chan error)
+	for who := range 6 {
+		go func() {
+			for i := 0; ; i++ {
+				part, n := int32(who%killPartitions), 1+i%5
+				id := fmt.Sprintf("%d.%d.%d", os.Getpid(), who, i)
+				base, err := l.Append(ctx, killTopic, part, killBatch(id, n))
+				if err != nil {
+					failed <- err
+					return
+				}
+				// One write of a line is one system call: a kill cannot tear it.
+				os.Stdout.WriteString(fmt.Sprintf("%d %d %d %s\n", part, base, n, id))
+			}
+		}()
+	}
+	return <-failed
+}
+
+func killBatch(id string, n int) []eventlog.Record {
+	var b []eventlog.Record
+	for i := range n {
+		b = append(b, eventlog.Record{Key: []byte(id), Value: fmt.Appendf(nil, "%d/%d %s", i, n, strings.Repeat("x", 200*i))})
+	}
+	return b
+}
+
+func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	acked := map[string]string{} // id → part, base and number
+	for round := range 5 {
+		killed(t, path, time.Duration(50+rand.IntN(250))*time.Millisecond, acked)
+		if len(acked) == 0 {
+			t.Fatalf("round %d: nothing was acknowledged", round)
+		}
+		verifyKilled(t, path, acked)
+	}
+	t.Logf("%d batches acknowledged", len(acked))
+}
+
+// killed runs the child, kills it some time after its first acknowledgement and
+// notes what it acknowledged.
+func killed(t *testing.T, path string, after time.Duration, acked map[string]string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=append", pathEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	var timer *time.Timer
+	for lines.Scan() {
+		if timer == nil {
+			timer = time.AfterFunc(after, func() { cmd.Process.Kill() })
+		}
+		f := strings.Fields(lines.Text())
+		if len(f) == 4 {
+			acked[f[3]] = strings.Join(f[:3], " ")
+		}
+	}
+	if err := cmd.Wait(); timer == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("the child ended by itself: %v", err)
+	}
+}
+
+// verifyKilled checks that all acknowledged batches are there, once, and that
+// whatever is there is whole.
+func verifyKilled(t *testing.T, path string, acked map[string]string) {
+	t.Helper()
+	l := open(t, path, boltlog.Options{})
+	defer l.Close()
+	found := map[string]bool{}
+	for part := range int32(killPartitions) {
+		all := readAll(t, l, killTopic, part)
+		for at := 0; at < len(all); {
+			id := string(all[at].Key)
+			var i, n int
+			if _, err := fmt.Sscanf(string(all[at].Value), "%d/%d", &i, &n); err != nil || i != 0 || at+n > len(all) {
+				t.Fatalf("batch %s is torn at %d of %d", id, at, len(all))
+			}
+			want := killBatch(id, n)
+			for j, rec := range all[at : at+n] {
+				if string(rec.Key) != id || string(rec.Value) != string(want[j].Value) {
+					t.Fatalf("batch %s is torn at its record %d", id, j)
+				}
+			}
+			where := fmt.Sprint(part, at, n)
+			if found[id] {
+				t.Fatalf("batch %s is there twice", id)
+			}
+			if a, ok := acked[id]; ok && a != where {
+				t.Fatalf("batch %s was acknowledged at %s and is at %s", id, a, where)
+			}
+			found[id] = true
+			at += n
+		}
+	}
+	for id, where := range acked {
+		if !found[id] {
+			t.Fatalf("batch %s, acknowledged at %s, is lost", id, where)
+		}
+	}
+}
+
+// readAll returns a partition's records.
+func readAll(t *testing.T, l eventlog.Log, topic string, part int32) []eventlog.Record {
+	t.Helper()
+	end, err := l.End(t.Context(), topic, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Read(topic, part, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var all []eventlog.Record
+	for int64(len(all)) < end {
+		run, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, run...)
+	}
+	return all
+}
