@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -55,7 +56,7 @@ type Envelope struct {
 	Epoch       uint64    // the owner's term in which it was decided
 	Index       int       // place within its commit, from 0
 	Count       int       // events in its commit, 1 to MaxCommit
-	Time        time.Time // event time, UTC, to the nanosecond
+	Time        time.Time // event time, UTC, to the nanosecond; from 1678 to 2261, as for time.Time.UnixNano
 	Actor       string    // who caused it; empty if nobody is known
 	Correlation ID        // shared by all that one request set off; zero: none
 	Causation   ID        // the event or command that led to this one; zero: none
@@ -72,8 +73,12 @@ const (
 // The fixed part: format, kind, four IDs, digest, time.
 const fixed = 2 + 4*16 + 8 + 8
 
-// Append appends the header for e to b and returns it.
+// Append appends the header for e to b and returns it. It does not check e: one
+// without a type, with a text above MaxName, or whose place lies outside its
+// commit reads back as ErrForeign.
 func (e *Envelope) Append(b []byte) []byte {
+	const numbers = 8 * binary.MaxVarintLen64 // four and four lengths, at most
+	b = slices.Grow(b, fixed+numbers+len(e.Type)+len(e.Actor)+len(e.Tenant)+len(e.Subject))
 	b = append(b, Format, byte(KindEvent))
 	b = append(b, e.ID[:]...)
 	b = append(b, e.Command[:]...)

@@ -39,17 +39,13 @@ func (id ID) Derive(n int, at time.Time) ID {
 
 // Scoped returns the ID that stands for key within scope, a list of parts. A
 // UUIDv7 keeps its time, so that it can be compared with a horizon; any other
-// key becomes a UUIDv8, which has none.
+// key becomes a UUIDv8, which has none. Keys that differ in case differ.
 func Scoped(key string, scope ...string) ID {
-	h := sha256.New()
-	for _, part := range append(scope, key) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		h.Write([]byte(part))
+	var parts []byte
+	for _, part := range scope {
+		parts = appendPart(parts, part)
 	}
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
+	sum := sha256.Sum256(appendPart(parts, key))
 	if given, err := ParseID(key); err == nil {
 		if at, ok := given.Time(); ok {
 			return NewID(at, [10]byte(sum[:10]))
@@ -59,6 +55,13 @@ func Scoped(key string, scope ...string) ID {
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80
 	return id
+}
+
+// appendPart appends s with its length before it, so that parts do not run into
+// one another.
+func appendPart(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(len(s)))
+	return append(b, s...)
 }
 
 // Time returns the millisecond that a UUIDv7 carries, and whether id is one.

@@ -2,7 +2,9 @@ package event
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -48,6 +50,9 @@ func As[E, T any]() Entry[E] {
 func Was[E, T any](now string) Entry[E] {
 	e := read[E](func(t T) T { return t })
 	e.now = now
+	if now == "" {
+		e.err = errors.New("event.Was needs the name that is written today")
+	}
 	return e
 }
 
@@ -57,8 +62,13 @@ func Up[E, Old, T any](f func(Old) T) Entry[E] { return read[E](f) }
 
 func read[E, Old, T any](f func(Old) T) Entry[E] {
 	e := Entry[E]{goType: reflect.TypeFor[T]()}
-	if _, ok := any(*new(T)).(E); !ok {
-		e.err = fmt.Errorf("%s does not implement %s", reflect.TypeFor[T](), reflect.TypeFor[E]())
+	switch _, ok := any(*new(T)).(E); {
+	case e.goType.Kind() == reflect.Interface:
+		e.err = fmt.Errorf("%s is an interface; name the type of one fact", e.goType)
+	case !ok:
+		e.err = fmt.Errorf("%s does not implement %s; give it the methods, or name the type that has them", e.goType, reflect.TypeFor[E]())
+	case f == nil:
+		e.err = errors.New("event.Up needs a function that makes today's shape of the old one")
 	}
 	e.decode = func(c Codec, data []byte) (E, error) {
 		var old Old
@@ -91,9 +101,9 @@ func (e *UnknownTypeError) Error() string {
 
 // Catalog checks t: every type implements E, is written under exactly one
 // name, and every rename points to that name. The error names the entry and
-// the remedy.
+// the remedy. Later changes of t do not reach the Catalog.
 func (t Types[E]) Catalog() (*Catalog[E], error) {
-	c := &Catalog[E]{byName: t, byType: make(map[reflect.Type]string, len(t))}
+	c := &Catalog[E]{byName: maps.Clone(t), byType: make(map[reflect.Type]string, len(t))}
 	for _, name := range t.Names() {
 		e := t[name]
 		switch {
