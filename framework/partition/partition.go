@@ -102,7 +102,9 @@ type Outcome struct {
 }
 
 // Memory bounds how long accepted commands are remembered, so that a retry is
-// recognised. The zero Memory remembers none, as suits a view.
+// recognised. The zero Memory remembers none, as suits a view; its snapshots may
+// still be restored by an owner, which then takes every earlier command for too
+// late.
 type Memory struct {
 	Age    time.Duration // measured against the greatest event time so far; design: 24 h
 	Number int           // at most so many
@@ -117,7 +119,7 @@ type Fold struct {
 	epoch    uint64
 	owner    event.ID
 	next     int64
-	versions map[string]uint64
+	versions versions
 	open     []Event // the unfinished commit; its last event has Index len(open)-1
 	done     []Event // the events last handed out
 	commands commands
@@ -126,7 +128,7 @@ type Fold struct {
 
 // New returns the fold of an empty prefix.
 func New(m Memory) *Fold {
-	return &Fold{versions: make(map[string]uint64), commands: newCommands(m)}
+	return &Fold{versions: versions{place: make(map[string]int)}, commands: newCommands(m)}
 }
 
 // Epoch returns the current epoch, 0 before the first claim.
@@ -140,10 +142,10 @@ func (f *Fold) Next() int64 { return f.next }
 
 // Version returns the version of the aggregate with this key, 0 if it has no
 // event.
-func (f *Fold) Version(key []byte) uint64 { return f.versions[string(key)] }
+func (f *Fold) Version(key []byte) uint64 { return f.versions.get(key) }
 
 // Aggregates returns how many aggregates have an event.
-func (f *Fold) Aggregates() int { return len(f.versions) }
+func (f *Fold) Aggregates() int { return len(f.versions.at) }
 
 // Outcome returns what is remembered of an accepted command.
 func (f *Fold) Outcome(command event.ID) (Outcome, bool) {
@@ -155,11 +157,13 @@ func (f *Fold) Outcome(command event.ID) (Outcome, bool) {
 // forgotten: it must not run, for it may have run before.
 func (f *Fold) TooLate(command event.ID) bool {
 	at, ok := command.Time()
-	return ok && !at.After(f.commands.horizon)
+	return ok && at.UnixMilli() <= f.commands.horizon
 }
 
-// Step folds the next record. Its errors are ErrOrder and event.ErrNewer,
-// wrapped with the offset; after one the fold is unchanged.
+// Step folds the next record. It keeps key and value while their commit is
+// unfinished and hands them out again, so they must not be changed afterwards.
+// Its errors are ErrOrder and event.ErrNewer, wrapped with the offset; after one
+// the fold is unchanged.
 func (f *Fold) Step(offset int64, key, header, value []byte) (Result, error) {
 	if offset < f.next {
 		return Result{}, fmt.Errorf("%w: offset %d after %d", ErrOrder, offset, f.next-1)
@@ -201,7 +205,7 @@ func (f *Fold) event(offset int64, key, header, value []byte) Result {
 		return void(Foreign)
 	case e.Epoch < f.epoch:
 		return void(OldEpoch)
-	case e.Epoch > f.epoch:
+	case e.Epoch > f.epoch || e.Epoch == 0:
 		return void(Unclaimed)
 	}
 	var voided []Event
@@ -245,14 +249,14 @@ func (f *Fold) drop() []Event {
 // judge judges the commit whose last event has just come.
 func (f *Fold) judge() Result {
 	f.done, f.open = f.open, f.done[:0]
-	version := f.versions[string(f.done[0].Key)]
+	version := f.versions.get(f.done[0].Key)
 	for i := range f.done {
 		if f.done[i].Version != version+uint64(i)+1 {
 			return Result{Verdict: Void, Reason: BadVersion, Voided: f.done[:len(f.done)-1]}
 		}
 	}
 	last := &f.done[len(f.done)-1]
-	f.versions[string(last.Key)] = last.Version
-	f.commands.remember(last.Command, Outcome{f.done[0].Offset, last.Offset, f.done[0].Digest}, last.Time)
+	f.versions.set(last.Key, last.Version)
+	f.commands.remember(last.Command, Outcome{f.done[0].Offset, last.Offset, f.done[0].Digest}, last.Time.UnixNano())
 	return Result{Verdict: Valid, Events: f.done}
 }

@@ -1,11 +1,10 @@
 package partition
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"time"
 )
 
 // SnapshotFormat is the version of what AppendSnapshot writes.
@@ -19,11 +18,7 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(f.next))
 	b = binary.AppendUvarint(b, f.epoch)
 	b = append(b, f.owner[:]...)
-	b = binary.AppendUvarint(b, uint64(len(f.versions)))
-	for _, key := range slices.Sorted(maps.Keys(f.versions)) {
-		b = appendBytes(b, []byte(key))
-		b = binary.AppendUvarint(b, f.versions[key])
-	}
+	b = f.versions.appendSnapshot(b)
 	b = binary.AppendUvarint(b, uint64(len(f.open)))
 	for i := range f.open {
 		e := &f.open[i]
@@ -36,13 +31,13 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 }
 
 func (c *commands) appendSnapshot(b []byte) []byte {
-	b = appendTime(b, c.latest)
-	b = appendTime(b, c.horizon)
+	b = binary.AppendVarint(b, c.latest)
+	b = binary.AppendVarint(b, c.horizon)
 	b = binary.AppendUvarint(b, uint64(len(c.queue)-c.head))
 	for _, r := range c.queue[c.head:] {
 		o := c.byID[r.id]
 		b = append(b, r.id[:]...)
-		b = appendTime(b, r.at)
+		b = binary.AppendVarint(b, r.at)
 		b = binary.BigEndian.AppendUint64(b, o.Digest)
 		b = binary.AppendUvarint(b, uint64(o.First))
 		b = binary.AppendUvarint(b, uint64(o.Last))
@@ -51,46 +46,61 @@ func (c *commands) appendSnapshot(b []byte) []byte {
 }
 
 // Restore returns the fold that AppendSnapshot wrote, remembering commands
-// within m from now on. The error names what does not fit.
+// within m from now on. It keeps nothing of b. The error names what does not
+// fit; the log is then to be folded from its start.
 func Restore(b []byte, m Memory) (*Fold, error) {
-	if len(b) == 0 || b[0] != SnapshotFormat {
-		return nil, fmt.Errorf("fold snapshot: format %d, want %d", append(b, 0)[0], SnapshotFormat)
+	if len(b) == 0 {
+		return nil, errors.New("restore fold: the snapshot is empty")
+	}
+	if b[0] != SnapshotFormat {
+		return nil, fmt.Errorf("restore fold: snapshot format %d, this program reads %d", b[0], SnapshotFormat)
 	}
 	r := &snapshotReader{b: b[1:]}
 	f := New(m)
 	f.next = int64(r.number())
 	f.epoch = r.number()
 	copy(f.owner[:], r.take(len(f.owner)))
-	for range r.count(2) {
-		key := string(r.bytes())
-		f.versions[key] = r.number()
-	}
-	for range r.count(4) {
-		e := Event{Offset: int64(r.number()), Key: r.bytes()}
-		if err := f.decoder.Decode(r.bytes(), &e.Envelope); err != nil {
-			return nil, fmt.Errorf("fold snapshot: unfinished commit: %w", err)
-		}
-		e.Data = r.bytes()
-		f.open = append(f.open, e)
+	f.versions.restore(r)
+	if err := f.restoreOpen(r); err != nil {
+		return nil, fmt.Errorf("restore fold: unfinished commit: %w", err)
 	}
 	f.commands.restore(r)
 	if r.bad || len(r.b) != 0 {
-		return nil, fmt.Errorf("fold snapshot: mangled, %d bytes left over", len(r.b))
+		return nil, fmt.Errorf("restore fold: mangled snapshot, %d bytes left over", len(r.b))
 	}
 	return f, nil
 }
 
+// restoreOpen reads the unfinished commit and checks that it hangs together.
+func (f *Fold) restoreOpen(r *snapshotReader) error {
+	for range r.count(4) {
+		e := Event{Offset: int64(r.number()), Key: bytes.Clone(r.bytes())}
+		if err := f.decoder.Decode(r.bytes(), &e.Envelope); err != nil {
+			return err
+		}
+		e.Data = bytes.Clone(r.bytes())
+		if e.Epoch != f.epoch || e.Index != len(f.open) || !f.continues(&e) || e.Index == e.Count-1 {
+			return fmt.Errorf("event %d of %d at offset %d does not belong to it", e.Index+1, e.Count, e.Offset)
+		}
+		f.open = append(f.open, e)
+	}
+	return nil
+}
+
 func (c *commands) restore(r *snapshotReader) {
-	c.latest, c.horizon = r.time(), r.time()
-	for range r.count(26) {
+	c.latest, c.horizon = r.signed(), r.signed()
+	for range r.count(27) {
 		var q remembered
 		copy(q.id[:], r.take(len(q.id)))
-		q.at = r.time()
+		q.at = r.signed()
 		var o Outcome
 		if digest := r.take(8); digest != nil {
 			o.Digest = binary.BigEndian.Uint64(digest)
 		}
 		o.First, o.Last = int64(r.number()), int64(r.number())
+		if _, twice := c.byID[q.id]; twice {
+			r.bad = true
+		}
 		c.byID[q.id] = o
 		c.queue = append(c.queue, q)
 	}
@@ -99,14 +109,6 @@ func (c *commands) restore(r *snapshotReader) {
 
 func appendBytes(b, s []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// appendTime writes nanoseconds since 1970 plus one; zero is the zero time.
-func appendTime(b []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return binary.AppendVarint(b, 0)
-	}
-	return binary.AppendVarint(b, t.UnixNano()+1)
 }
 
 // snapshotReader takes parts off b; bad once one does not fit.
@@ -122,13 +124,11 @@ func (r *snapshotReader) number() uint64 {
 	return v
 }
 
-func (r *snapshotReader) time() time.Time {
+func (r *snapshotReader) signed() int64 {
 	v, n := binary.Varint(r.b)
 	r.take(max(n, 0))
-	if r.bad = r.bad || n <= 0; v == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, v-1).UTC()
+	r.bad = r.bad || n <= 0
+	return v
 }
 
 // count returns how many items follow, none if so many of at least size bytes
