@@ -18,8 +18,26 @@ import (
 
 const (
 	dialTimeout    = 3 * time.Second
+	answerTimeout  = 5 * time.Second // beside the time that a request itself may take
 	metadataMinAge = 100 * time.Millisecond
 )
+
+// way tells how this program connects.
+func (c Config) way() string {
+	way := "at " + strings.Join(c.Brokers, ", ")
+	if c.SASL != nil {
+		way += ", with SASL " + c.SASL.String()
+	}
+	if c.TLS == nil {
+		return way + ", without TLS"
+	}
+	return way + ", with TLS"
+}
+
+// backoff is how long franz-go waits before it tries again.
+func backoff(failures int) time.Duration {
+	return min(firstPause<<min(failures, 10), 500*time.Millisecond)
+}
 
 // options are those that every franz-go client of this log has.
 func (c Config) options(auth sasl.Mechanism) []kgo.Opt {
@@ -27,6 +45,8 @@ func (c Config) options(auth sasl.Mechanism) []kgo.Opt {
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
 		kgo.DialTimeout(dialTimeout),
+		kgo.RequestTimeoutOverhead(answerTimeout),
+		kgo.RetryBackoffFn(backoff),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.DisableClientMetrics(),
 		kgo.WithLogger(logger{c.Logger}),

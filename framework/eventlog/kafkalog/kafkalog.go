@@ -25,7 +25,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -173,15 +172,24 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	l.sender = newSender(l.ctx, cfg, auth, l.conns)
 	l.slots = newSlots(cfg, auth)
 	if err := l.ping(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open kafka log: no broker answers at %s: %w", strings.Join(cfg.Brokers, ", "), err), l.Close())
+		return nil, errors.Join(fmt.Errorf("open kafka log: no broker answers %s: %w", cfg.way(), err), l.Close())
 	}
 	return l, nil
 }
 
+// ping waits for an answer. franz-go's own does not end with its context while a
+// connection is being made.
 func (l *Log) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	return l.client.Ping(ctx)
+	answer := make(chan error, 1)
+	go func() { answer <- l.client.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close ends every call under way and closes all connections. Appends that wait

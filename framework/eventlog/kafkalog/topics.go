@@ -61,23 +61,36 @@ func (l *Log) refind(ctx context.Context, topic string, part int32) error {
 
 // lookup asks the cluster how many partitions a topic has and keeps the answer.
 func (l *Log) lookup(ctx context.Context, topic string) (int32, error) {
-	m, err := l.admin.Metadata(ctx, topic)
-	if err != nil {
-		return 0, fmt.Errorf("look up topic %s: %w", topic, err)
-	}
-	t, ok := m.Topics[topic]
+	partitions, err := metadata(ctx, l.client, topic)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case !ok || missing(t.Err):
+	case missing(err):
 		delete(l.topics, topic)
 		l.sender.forget(topic)
 		return 0, errNoTopic(topic)
-	case t.Err != nil:
-		return 0, fmt.Errorf("look up topic %s: %w", topic, t.Err)
+	case err != nil:
+		return 0, fmt.Errorf("look up topic %s: %w", topic, err)
 	}
-	l.topics[topic] = int32(len(t.Partitions))
+	l.topics[topic] = int32(len(partitions))
 	return l.topics[topic], nil
+}
+
+// metadata asks one broker, or any, for the partitions of a topic. kadm's answers
+// may be old.
+func metadata(ctx context.Context, from kmsg.Requestor, topic string) ([]kmsg.MetadataResponseTopicPartition, error) {
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{rt}
+	resp, err := req.RequestWith(ctx, from)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(resp.Topics) != 1:
+		return nil, fmt.Errorf("the answer names %d topics", len(resp.Topics))
+	}
+	return resp.Topics[0].Partitions, kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
 // End implements [eventlog.Log]: the high watermark, below which every record is
@@ -249,24 +262,15 @@ func (l *Log) spread(ctx context.Context, t eventlog.Topic) error {
 	return err
 }
 
-// knows asks one broker for the leaders of a topic.
+// knows returns nil once a broker knows the leaders of a topic.
 func (l *Log) knows(ctx context.Context, node int32, topic string) error {
-	rt := kmsg.NewMetadataRequestTopic()
-	rt.Topic = &topic
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{rt}
-	answer, err := l.client.Broker(int(node)).Request(ctx, req)
+	partitions, err := metadata(ctx, l.client.Broker(int(node)), topic)
 	if err != nil {
 		return fmt.Errorf("broker %d: %w", node, err)
 	}
-	for _, at := range answer.(*kmsg.MetadataResponse).Topics {
-		if err := kerr.ErrorForCode(at.ErrorCode); err != nil {
-			return fmt.Errorf("broker %d: %w", node, err)
-		}
-		for _, p := range at.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("broker %d, partition %d: %w", node, p.Partition, err)
-			}
+	for _, p := range partitions {
+		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+			return fmt.Errorf("broker %d, partition %d: %w", node, p.Partition, err)
 		}
 	}
 	return nil
