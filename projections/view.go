@@ -71,6 +71,9 @@ func (v *View[D, E]) check() error {
 }
 
 func (v *View[D, E]) register() (framework.View, error) {
+	if err := v.check(); err != nil {
+		return framework.View{}, err
+	}
 	out := framework.View{Name: v.Name, Kind: framework.Document, Item: reflect.TypeFor[D](),
 		Operator: func(r framework.Resources, g view.Generation) stream.Operator {
 			return &operator{v.Name, func(n int32) stream.Part { return v.part(r, g, n) }}
@@ -87,13 +90,13 @@ func (v *View[D, E]) register() (framework.View, error) {
 			}
 		}
 		slices.Sort(out.Is)
-		return out, v.check()
+		return out, nil
 	}
 	out.Answer = v.get
 	if v.Sizes == nil {
 		out.Partition = func(q framework.Query) (int32, bool) { return v.cards().ref(q.Key, q.Partitions).Partition, true }
 	}
-	return out, v.check()
+	return out, nil
 }
 
 func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {

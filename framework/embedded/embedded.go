@@ -16,6 +16,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -54,7 +55,8 @@ func With(log eventlog.Log) (framework.Resources, error) {
 	if err := server.Start(); err != nil {
 		return framework.Resources{}, errors.Join(fmt.Errorf("start the in-process Redis: %w", err), log.Close())
 	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: password})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: password, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}) // neither is known to miniredis
 	return framework.Resources{
 		Log:       log,
 		Documents: redisstore.New(client),
