@@ -1,0 +1,85 @@
+// Package api is an application's HTTP door: its commands, states, histories and
+// views as a JSON API, with an OpenAPI description and a page that shows it.
+//
+//	app := framework.New(embedded.Config("./data"))
+//	commands.Handle(app, Tribes, "found", Tribe.Found)
+//	projections.Register(app, Cards)
+//	log.Fatal(api.Serve(ctx, app, "127.0.0.1:8080", api.CallerHeader("User")))
+//
+// What is registered decides what there is:
+//
+//	POST /v1/{aggregate}/{id}/{command}  the body is the command; answers {version, position, events}
+//	GET  /v1/{aggregate}/{id}            the folded state
+//	GET  /v1/{aggregate}/{id}/events     its events: {items, next}
+//	GET  /v1/views/{view}/{key}          a document, or a feed's page {items, next}
+//	GET  /v1/views/{view}?q=…            a search's page {items, total}
+//	GET  /openapi.json, /docs            the description, for programs and for people
+//	GET  /healthz, /readyz               alive; ready, or 503 with the reasons
+//
+// A command's answer carries the header Position; a query that brings it as
+// Min-Position sees what the command did. Every error is problem+json (RFC 9457),
+// whose type says what kind it is; GET /problems/{kind} explains each.
+//
+// [Serve] runs all of it. Whoever has a server mounts [Handler], and [Admin] for
+// operators, and runs the App.
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+)
+
+// app is what the door needs of an application.
+type app interface {
+	Config() framework.Config
+	Aggregates() []framework.Aggregate
+	Commands() []framework.Command
+	Views() []framework.View
+
+	Run(ctx context.Context) error
+	Unready() []string
+	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
+	State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error)
+	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
+	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
+}
+
+var _ app = (*framework.App)(nil)
+
+// Serve runs a and answers HTTP on addr, such as "127.0.0.1:8080", until ctx
+// ends. Then it stops accepting, lets requests under way finish for at most
+// [ShutdownTimeout], stops a, and returns nil. It returns early with the first
+// error of a or of a listener; that an address is in use is said with the remedy.
+//
+// Register with a before. Serve panics on options and on body types that cannot
+// work, naming the fix.
+func Serve(ctx context.Context, a *framework.App, addr string, options ...Option) error {
+	return serve(ctx, a, addr, options)
+}
+
+// Handler returns the API of a, for a server of one's own; it answers once a
+// runs. The server is to bound headers and time; Handler bounds bodies and the
+// number of requests at once.
+//
+// A [Caller] that reads a cookie needs protection against cross-site requests:
+// wrap the Handler in an http.CrossOriginProtection.
+func Handler(a *framework.App, options ...Option) http.Handler {
+	return newServer(a, options).mux
+}
+
+// Admin returns the operators' API of a: /metrics for Prometheus, /debug/pprof,
+// /healthz and /readyz. It answers only requests whose Host is a loopback name or
+// address, that of [AdminAddr], or the address on which the connection arrived,
+// and whose Origin, if any, is the same; others get 403, so that a web page in an
+// operator's browser cannot reach it.
+//
+// Its figures are those of Config.Metrics if that is also a prometheus.Gatherer,
+// as *prometheus.Registry is. If not, they are the process's alone: those of
+// requests then show only where Serve runs both.
+func Admin(a *framework.App, options ...Option) http.Handler {
+	return newServer(a, options).admin()
+}

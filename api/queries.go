@@ -1,0 +1,217 @@
+package api
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+)
+
+// aggregate is one aggregate type's door for queries.
+type aggregate struct {
+	*server
+	framework.Aggregate
+	name string
+}
+
+func (s *server) addAggregates() {
+	for _, t := range s.app.Aggregates() {
+		a := &aggregate{s, t, t.TypeName()}
+		s.operation(s.spec.state(t), a.state)
+		s.operation(s.spec.events(t), a.events)
+	}
+}
+
+func (a *aggregate) state(w *response, r *http.Request) error {
+	id, at, err := asked(r, "id")
+	if err != nil {
+		return err
+	}
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	st, err := a.app.State(r.Context(), a.name, id, at)
+	if err != nil {
+		return err
+	}
+	h, tag := w.Header(), etag(st.Version)
+	h["Etag"] = []string{tag}
+	h["Position"] = []string{st.Position.String()}
+	if noneMatch(r, tag) {
+		h["Cache-Control"] = noCache
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	w.json(st.JSON)
+	return nil
+}
+
+// asked reads what most queries have: a key in the path, and Min-Position.
+func asked(r *http.Request, key string) (string, eventlog.Positions, error) {
+	at, err := minPosition(r)
+	if err != nil {
+		return "", at, err
+	}
+	id, err := pathID(r, key)
+	return id, at, err
+}
+
+// history is a page of events.
+type history struct {
+	Items []recorded `json:"items"`
+	Next  uint64     `json:"next,omitempty"`
+}
+
+type recorded struct {
+	ID      string          `json:"id"`
+	Type    string          `json:"type"`
+	Version uint64          `json:"version"`
+	Time    time.Time       `json:"time"`
+	Actor   string          `json:"actor"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// maxEvents bounds a page of events.
+const maxEvents = 1000
+
+func (a *aggregate) events(w *response, r *http.Request) error {
+	id, at, err := asked(r, "id")
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(r, "after", "limit")
+	if err != nil {
+		return err
+	}
+	after := q.number("after", 0, 0, math.MaxInt64)
+	limit := int(q.number("limit", 100, 1, maxEvents))
+	if err := q.problem(); err != nil {
+		return err
+	}
+	list, position, err := a.app.History(r.Context(), a.name, id, after, min(limit+1, maxEvents), at)
+	if err != nil {
+		return err
+	}
+	return a.page(w, list, limit, position)
+}
+
+// page answers with at most limit of list; one more says that there is a next
+// page, and so does a list as long as any can be.
+func (a *aggregate) page(w *response, list []cluster.Recorded, limit int, position eventlog.Position) error {
+	out := history{Items: make([]recorded, 0, min(len(list), limit))}
+	for _, e := range list[:min(len(list), limit)] {
+		out.Items = append(out.Items, recorded{e.ID.String(), a.Current(e.Type), e.Version, e.Time, e.Actor, e.Data})
+	}
+	if n := len(out.Items); n > 0 && (len(list) > limit || n == maxEvents) {
+		out.Next = out.Items[n-1].Version
+	}
+	data, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	w.Header()["Position"] = []string{position.String()}
+	w.json(data)
+	return nil
+}
+
+// Limits of queries on views; framework.Query has those of Limit.
+const (
+	maxLimit = 100
+	maxSkip  = 10_000 - maxLimit
+	maxWords = 1 << 10 // bytes of q
+	maxAfter = 4 << 10 // bytes of after
+	maxField = 512     // bytes of a keyword
+)
+
+func (s *server) addViews() {
+	for _, v := range s.app.Views() {
+		t := &viewDoor{s, v}
+		switch v.Kind {
+		case framework.Document:
+			s.operation(s.spec.document(v), t.document)
+		case framework.Feed:
+			s.operation(s.spec.feed(v), t.feed)
+		case framework.Search:
+			s.operation(s.spec.search(v), t.search)
+		}
+	}
+}
+
+// viewDoor is one view's door.
+type viewDoor struct {
+	*server
+	view framework.View
+}
+
+func (v *viewDoor) document(w *response, r *http.Request) error {
+	key, at, err := asked(r, "key")
+	if err != nil {
+		return err
+	}
+	if err := noQuery(r); err != nil {
+		return err
+	}
+	return v.ask(w, r, framework.Query{Key: key, Min: at})
+}
+
+func (v *viewDoor) feed(w *response, r *http.Request) error {
+	key, at, err := asked(r, "key")
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(r, "after", "limit")
+	if err != nil {
+		return err
+	}
+	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), Limit: limitOf(q)}
+	if err := q.problem(); err != nil {
+		return err
+	}
+	return v.ask(w, r, out)
+}
+
+func limitOf(q *query) int { return int(q.number("limit", 20, 1, maxLimit)) }
+
+func (v *viewDoor) search(w *response, r *http.Request) error {
+	at, err := minPosition(r)
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(r, append([]string{"q", "skip", "limit"}, v.view.Is...)...)
+	if err != nil {
+		return err
+	}
+	out := framework.Query{Min: at, Text: q.text("q", maxWords), Skip: int(q.number("skip", 0, 0, maxSkip)), Limit: limitOf(q)}
+	for _, field := range v.view.Is {
+		if q.values.Has(field) && !reserved(field) {
+			if out.Is == nil {
+				out.Is = make(map[string]string, len(v.view.Is))
+			}
+			out.Is[field] = q.text(field, maxField)
+		}
+	}
+	if err := q.problem(); err != nil {
+		return err
+	}
+	return v.ask(w, r, out)
+}
+
+// reserved reports whether a search's parameter cannot be a keyword field.
+func reserved(field string) bool { return field == "q" || field == "skip" || field == "limit" }
+
+func (v *viewDoor) ask(w *response, r *http.Request, q framework.Query) error {
+	a, err := v.app.Ask(r.Context(), v.view.Name, q)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h["Position"] = []string{a.Positions.String()}
+	h["Generation"] = []string{strconv.Itoa(a.Generation)}
+	w.json(a.JSON)
+	return nil
+}
