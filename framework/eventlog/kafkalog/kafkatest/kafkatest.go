@@ -8,6 +8,7 @@
 package kafkatest
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -35,16 +36,25 @@ func Brokers(tb testing.TB) []string {
 // that ends with the test.
 func Start(tb testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	tb.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3)}, opts...)...)
+	c, err := New(opts...)
 	if err != nil {
-		tb.Fatalf("start a fake cluster: %v", err)
+		tb.Fatal(err)
 	}
 	tb.Cleanup(c.Close)
+	return c
+}
+
+// New is Start for where there is no test; the caller closes the cluster.
+func New(opts ...kfake.Opt) (*kfake.Cluster, error) {
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(3)}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("start a fake cluster: %w", err)
+	}
 	c.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		dropUnclean(req.(*kmsg.CreateTopicsRequest))
 		return nil, nil, false
 	})
-	return c
+	return c, nil
 }
 
 // dropUnclean takes out the one setting of a log's topics that the fake does not

@@ -1,0 +1,122 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog/kafkatest"
+)
+
+func TestWhatWaitsForAReaderIsBounded(t *testing.T) {
+	const readAhead = 256 << 10
+	log, err := Open(t.Context(), Config{Brokers: kafkatest.Start(t).ListenAddrs(), ReadAhead: readAhead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: "a", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := log.Append(t.Context(), "a", 0, []eventlog.Record{{Value: make([]byte, 30_000)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := log.Read("a", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	at := int64(0)
+	for at < 100 {
+		run, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		at += int64(len(run))
+		<-time.After(20 * time.Millisecond) // for as much to come as will
+		f := r.(*reader).feed
+		f.mu.Lock()
+		bytes := f.bytes
+		f.mu.Unlock()
+		if most := readAhead + readAhead/4; bytes > most {
+			t.Fatalf("%d bytes wait, want at most %d", bytes, most)
+		}
+	}
+}
+
+func TestAGapIsToldFromDeletedRecords(t *testing.T) {
+	at := func(offsets ...int64) (rs []*kgo.Record) {
+		for _, o := range offsets {
+			rs = append(rs, &kgo.Record{Offset: o})
+		}
+		return rs
+	}
+	for _, c := range []struct {
+		name    string
+		got     []*kgo.Record
+		start   int64
+		want    string
+		deleted bool
+	}{
+		{"follows", at(5, 6), 0, "[5 6]", false},
+		{"begins within a batch", at(3, 4, 5), 0, "[5]", false},
+		{"all before", at(3, 4), 0, "[]", false},
+		{"markers between", at(7, 9), 0, "[7 9]", false},
+		{"markers at the start", at(7), 5, "[7]", false},
+		{"deleted below", at(7, 8), 7, "[]", true},
+	} {
+		run, err := (&reader{next: 5}).convert(c.got, c.start)
+		offsets := []int64{}
+		for _, r := range run {
+			offsets = append(offsets, r.Offset)
+		}
+		if fmt.Sprint(offsets) != c.want || errors.Is(err, eventlog.ErrOffset) != c.deleted {
+			t.Errorf("%s: %v, %v, want %s", c.name, offsets, err, c.want)
+		}
+	}
+}
+
+func TestRunsAreCutAtTheirLimits(t *testing.T) {
+	of := func(n, size int) []*kgo.Record {
+		rs := make([]*kgo.Record, n)
+		for i := range rs {
+			rs[i] = &kgo.Record{Value: make([]byte, size)}
+		}
+		return rs
+	}
+	for _, c := range []struct{ n, size, want int }{
+		{5, 10, 5}, {10_001, 0, 10_000}, {3, maxRunBytes / 2, 2}, {2, 2 * maxRunBytes, 1}, {0, 0, 0},
+	} {
+		if n, weighs := bounded(of(c.n, c.size)); n != c.want || weighs != n*(c.size+overhead) {
+			t.Errorf("of %d records of %d bytes: %d that weigh %d, want %d", c.n, c.size, n, weighs, c.want)
+		}
+	}
+}
+
+func TestALaneLetsNobodyInAfterTheLogWasClosed(t *testing.T) {
+	l := &lane{turn: make(chan struct{}, 1), limit: 1}
+	closed := make(chan struct{})
+	close(closed)
+	for range 100 { // both ways are open: either may be chosen
+		if err := l.enter(t.Context(), closed); !errors.Is(err, eventlog.ErrClosed) {
+			t.Fatalf("error %v, want ErrClosed", err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if err := l.enter(ended, nil); !errors.Is(err, context.Canceled) {
+			t.Fatalf("error %v, want the context's", err)
+		}
+	}
+	if err := l.enter(t.Context(), nil); err != nil {
+		t.Fatalf("the lane is taken: %v", err)
+	}
+}
