@@ -49,6 +49,8 @@ func New(cfg Config) *App {
 		panic(fmt.Errorf("framework: Config.App %q must match %s", cfg.App, appName))
 	case cfg.Partitions < 1 || cfg.Partitions > 1024:
 		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to 1024", cfg.Partitions))
+	case min(cfg.AppendTimeout, cfg.CommandWait, cfg.ReadWait, cfg.RememberAge) < 0 || min(cfg.RememberCount, cfg.MaxQueue) < 0:
+		panic("framework: none of Config.AppendTimeout, Config.CommandWait, Config.ReadWait, Config.RememberAge, Config.RememberCount and Config.MaxQueue may be negative")
 	case cfg.Open == nil:
 		panic("framework: Config.Open is nil; take a Config from package embedded or servers")
 	}

@@ -57,12 +57,13 @@ func With(log eventlog.Log) (framework.Resources, error) {
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), Password: password, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}) // neither is known to miniredis
+	search := blevestore.New()
 	return framework.Resources{
 		Log:       log,
 		Documents: redisstore.New(client),
-		Search:    blevestore.New(),
+		Search:    search,
 		Close: func() error {
-			err := errors.Join(log.Close(), client.Close())
+			err := errors.Join(log.Close(), client.Close(), search.Close())
 			server.Close()
 			return err
 		},
