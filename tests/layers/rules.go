@@ -149,7 +149,7 @@ var Default = Rules{
 	},
 	Source: Source{
 		Clock: []string{"internal/clock", "framework/eventlog/eventlogtest", "framework/eventlog/kafkalog/kafkatest",
-			"framework/view/viewtest", "tests/..."},
+			"framework/view/viewtest", "framework/frameworktest", "tests/..."}, // the clock itself, and kits for tests
 		Seeded: []string{"framework/eventlog/memlog"}, // its faults
 		Documented: []string{"framework/...", "aggregates", "commands", "projections",
 			"api/..."},

@@ -1,0 +1,80 @@
+// Command drivetrain looks at what a Drivetrain application has left behind.
+//
+//	drivetrain log --data ./drivetribe-data --limit 10
+//	drivetrain version
+//
+// It exits with 0, with 1 when it could not do what was asked, and with 2 when
+// it was not understood; what was wrong is on standard error, a line each.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+)
+
+type cli struct {
+	Log     logCommand     `cmd:"" help:"Print the log of a data folder, a JSON object per line, with what each record means."`
+	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run does what args say and returns the exit code.
+func run(ctx context.Context, args []string, out, problems io.Writer) int {
+	helped := -1
+	parser, err := kong.New(&cli{},
+		kong.Name("drivetrain"),
+		kong.Description("Looks at what a Drivetrain application has left behind."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Writers(out, problems),
+		kong.Exit(func(code int) { helped = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindTo(out, (*io.Writer)(nil)))
+	if err != nil {
+		panic(fmt.Errorf("drivetrain: declare the commands: %w", err))
+	}
+	command, err := parser.Parse(args)
+	switch {
+	case helped >= 0:
+		return helped
+	case err != nil:
+		fmt.Fprintf(problems, "drivetrain: %v; see drivetrain --help\n", err)
+		return 2
+	}
+	if err := command.Run(); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(problems, "drivetrain: %s\n", line)
+		}
+		return 1
+	}
+	return 0
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(out io.Writer) error {
+	version, goVersion := "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version, goVersion = info.Main.Version, info.GoVersion
+	}
+	_, err := fmt.Fprintf(out, "drivetrain %s, built with %s; reads record headers up to format %d, fold snapshots of format %d\n",
+		version, goVersion, event.Format, partition.SnapshotFormat)
+	return err
+}
