@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+)
+
+// options is what the command line says.
+type options struct {
+	listen, admin string
+	data, app     string
+	advertise     string
+	demo          bool
+}
+
+// errUsage is a command line that does not fit; the reason has been shown.
+var errUsage = errors.New("usage")
+
+const usage = `Drivetribe: a small social network, the example of Drivetrain.
+
+  go run ./examples/drivetribe [flags]
+
+All that it records lies in one file of the data folder and survives a restart
+and a crash; the views are made of it again at each start.
+
+Flags:
+  --listen ADDR     address of the API (127.0.0.1:8080; port 0: any free one)
+  --admin ADDR      address for operators: metrics, profiles (127.0.0.1:8081)
+  --data DIR        data folder, created if missing (./drivetribe-data)
+  --app NAME        name of the application within the data folder (drivetribe)
+  --advertise ADDR  address at which other processes reach this one; not needed
+                    while all runs in one process
+  --demo=false      do not fill an empty log with a small demo world
+
+Stop it with Ctrl-C: requests under way are finished. A second one ends it at once.
+`
+
+// parse reads the command line. Its errors are flag.ErrHelp and errUsage.
+func parse(args []string, stdout, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("drivetribe", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "")
+	f.StringVar(&o.admin, "admin", "127.0.0.1:8081", "")
+	f.StringVar(&o.data, "data", "./drivetribe-data", "")
+	f.StringVar(&o.app, "app", "drivetribe", "")
+	f.StringVar(&o.advertise, "advertise", "", "")
+	f.BoolVar(&o.demo, "demo", true, "")
+	err := f.Parse(args)
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, usage)
+		return o, flag.ErrHelp
+	case err != nil:
+		fmt.Fprintf(stderr, "drivetribe: %v; --help lists the flags\n", err)
+		return o, errUsage
+	}
+	return o, nil
+}

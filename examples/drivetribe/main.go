@@ -1,0 +1,105 @@
+// Drivetribe is a small social network: people register, found tribes and join
+// them, publish posts, comment on them and bump them. It is the example that
+// shows Drivetrain whole, and nothing but Go is needed to run it:
+//
+//	go run ./examples/drivetribe
+//
+// Read it in this order: tribe (facts, state, decisions; user and post are made
+// the same way), views (what is shown), and this file, which puts them together.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/drivetrain-go/drivetrain/api"
+	"github.com/drivetrain-go/drivetrain/commands"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/tribe"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/user"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/views"
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/projections"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the first signal stops in order, a second one at once
+	switch err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "drivetribe: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run serves Drivetribe until ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stdout, stderr)
+	if err != nil {
+		return err
+	}
+	cfg := embedded.Config(o.data)
+	cfg.App = o.app
+	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	app := framework.New(cfg)
+	register(app)
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return api.Serve(ctx, app, o.listen, api.AdminAddr(o.admin), api.CallerHeader("User"), api.Title("Drivetribe"),
+		api.Listening(func(public, admin net.Addr) {
+			greet(stdout, public, admin, o)
+			if o.demo {
+				background.Go(func() { demonstrate(ctx, app, stdout, stderr) })
+			}
+		}))
+}
+
+// register declares all that Drivetribe is.
+func register(app *framework.App) {
+	commands.Handle(app, user.Type, "register", user.User.Register)
+	commands.Handle(app, tribe.Type, "found", tribe.Tribe.Found)
+	commands.Handle(app, tribe.Type, "join", tribe.Tribe.Join)
+	commands.Handle(app, tribe.Type, "leave", tribe.Tribe.Leave)
+	commands.Handle(app, post.Type, "publish", post.Post.Publish)
+	commands.Handle(app, post.Type, "comment", post.Post.Comment)
+	commands.Handle(app, post.Type, "bump", post.Post.Bump)
+	commands.Handle(app, post.Type, "unbump", post.Post.Unbump)
+	projections.Register(app, views.TribeCards, views.PostCards, views.TribeFeed, views.Search)
+}
+
+// greet says where Drivetribe is and what to do next.
+func greet(w io.Writer, public, admin net.Addr, o options) {
+	fmt.Fprintf(w, `Drivetribe  http://%[1]s        its API, described at http://%[1]s/docs
+            http://%[2]s        for operators: /metrics, /readyz
+            %[3]s
+
+Try:  curl -H 'User: you' http://%[1]s/v1/post/hello/publish --json '{"tribe":"hikers","text":"Hello!"}'
+      curl http://%[1]s/v1/views/tribe-feed/hikers
+`, public, admin, o.data)
+}
+
+// demonstrate fills an empty log with the demo world.
+func demonstrate(ctx context.Context, app *framework.App, stdout, stderr io.Writer) {
+	switch filled, err := fill(ctx, app); {
+	case ctx.Err() != nil:
+	case err != nil:
+		fmt.Fprintf(stderr, "drivetribe: %v; the demo world is not whole, a restart goes on with it\n", err)
+	case filled:
+		fmt.Fprintf(stdout, "Filled with a demo world: %d people, %d tribes, %d posts.\n", len(people), len(tribes), len(posts)+1)
+	}
+}
