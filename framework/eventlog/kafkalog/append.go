@@ -204,13 +204,22 @@ func (r *route) produce(ctx context.Context, topic string, part int32, batch *so
 	})
 	switch {
 	case err != nil && unsent(err):
-		return 0, &unsentError{err}
+		return 0, &unsentError{r.cause(ctx, err)}
 	case err != nil:
 		return 0, unknown(err)
 	case resp.Error != nil: // then BaseOffset means nothing
 		return 0, refused(resp.Error)
 	}
 	return resp.BaseOffset, nil
+}
+
+// cause returns why kafka-go knows no leader: it keeps to itself what went wrong
+// when it asked for them.
+func (r *route) cause(ctx context.Context, err error) error {
+	if _, asked := r.client.Metadata(ctx, &kafka.MetadataRequest{}); asked != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", err, asked)
+	}
+	return err
 }
 
 // lane lets one append at a time into a partition, in the order of arrival.

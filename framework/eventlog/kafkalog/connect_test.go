@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +167,66 @@ func TestTLSEncryptsEveryClient(t *testing.T) {
 			t.Errorf("TLS %s: %v after %v, want the address named within seconds", name, err, time.Since(began))
 		}
 	}
+}
+
+func TestCloseEndsConnectionsWithoutWaitingForAnswers(t *testing.T) {
+	var open counter
+	cluster, log, topic := onFake(t, 1, kafkalog.Config{}, kfake.ListenFn(open.listen))
+	held, release := hold(cluster)
+	defer release()
+	go func() { _, _ = log.Append(context.Background(), topic, 0, batch("x")) }()
+	<-held
+	if open.n.Load() == 0 {
+		t.Fatal("no connection is open")
+	}
+	began := time.Now()
+	log.Close()
+	for open.n.Load() > 0 && time.Since(began) < 2*time.Second {
+		<-time.After(5 * time.Millisecond)
+	}
+	if n := open.n.Load(); n != 0 {
+		t.Fatalf("%d connections are open after close", n)
+	}
+}
+
+// counter counts connections that neither side has closed.
+type counter struct{ n atomic.Int32 }
+
+func (c *counter) listen(network, address string) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	return countListener{l, c}, err
+}
+
+type countListener struct {
+	net.Listener
+	*counter
+}
+
+func (l countListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.n.Add(1)
+	return &countConn{Conn: conn, gone: sync.OnceFunc(func() { l.n.Add(-1) })}, nil
+}
+
+type countConn struct {
+	net.Conn
+	gone func()
+}
+
+func (c *countConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.gone()
+	}
+	return n, err
+}
+
+func (c *countConn) Close() error {
+	c.gone()
+	return c.Conn.Close()
 }
 
 func TestWhatAUserMayNotDoIsNamed(t *testing.T) {

@@ -51,6 +51,49 @@ func TestWhatWaitsForAReaderIsBounded(t *testing.T) {
 	}
 }
 
+// A poll may hold records of a partition whose reader has just left. Until they
+// are handed out, to nobody, the place must not go to another reader.
+func TestAPlaceIsFreeOnlyOnceNoPollHoldsItsRecords(t *testing.T) {
+	cfg, err := Config{Brokers: []string{"127.0.0.1:1"}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(cfg.options(nil)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s := &slot{client: client, feeds: make(map[place]*feed)}
+	polling := s.begin() // this test polls itself
+	p := place{"a", 0}
+	first := s.attach(p, 0, 1<<20)
+	left := make(chan struct{})
+	go func() { s.detach(first); close(left) }()
+	select {
+	case <-polling.Done(): // detach wakes the poll
+	case <-time.After(10 * time.Second):
+		t.Fatal("the poll was not woken")
+	}
+	if s.attach(p, 5, 1<<20) != nil {
+		t.Fatal("the place was given away while a poll may hold its records")
+	}
+	s.hand(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "a", Partitions: []kgo.FetchPartition{{Records: []*kgo.Record{{}}}}}}}})
+	select {
+	case <-left:
+		t.Fatal("detach returned before the round was over")
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.begin()
+	<-left
+	second := s.attach(p, 5, 1<<20)
+	if second == nil {
+		t.Fatal("the place is not free")
+	}
+	if run, _, _ := second.take(); len(run) != 0 {
+		t.Fatal("the second reader was given the first one's records")
+	}
+}
+
 func TestAGapIsToldFromDeletedRecords(t *testing.T) {
 	at := func(offsets ...int64) (rs []*kgo.Record) {
 		for _, o := range offsets {
