@@ -135,16 +135,18 @@ func emptyBatchMovesTheMark(s *subject) {
 	s.wantMark(0, w.mark)
 }
 
-// offsetsAreExact uses offsets that a double cannot tell apart.
+// offsetsAreExact uses offsets that a double cannot tell apart: as doubles,
+// 2^53+1 and 2^53 are the same, and 2^53+3 and 2^53+4.
 func offsetsAreExact(s *subject) {
 	w := s.writer(0)
-	w.must(w.batch(1<<53 + 1))
-	w.must(w.batch(1))
-	s.wantMark(0, view.Mark{Epoch: w.mark.Epoch, Next: 1<<53 + 2})
-	near := w.batch(5)
-	near.From--
-	if err := s.Write(s.ctx, s.g, near); !isBehind(err) {
-		s.Errorf("a batch from the offset before: %v, want a BehindError", err)
+	for _, near := range []int64{-1, 1} {
+		w.must(w.batch(1<<53 + 2 + near - w.mark.Next))
+		s.wantMark(0, view.Mark{Epoch: w.mark.Epoch, Next: 1<<53 + 2 + near})
+		b := w.batch(5)
+		b.From += near
+		if err := s.Write(s.ctx, s.g, b); !isBehind(err) {
+			s.Errorf("a batch from %d, where the mark is %d: %v, want a BehindError", b.From, w.mark.Next, err)
+		}
 	}
 	b := w.batch(0)
 	b.Next = math.MaxInt64
