@@ -165,6 +165,19 @@ func TestRestoreRefusesAnUnfinishedCommitThatDoesNotHangTogether(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	log = log[:6] // one event of it
+	alone, header1 := folded(t, two, log).AppendSnapshot(nil), log[5].record(5).header
+	for name, change := range map[string]func(*fact){
+		"not the first":   func(f *fact) { f.index = 1 },
+		"a commit of one": func(f *fact) { f.count = 1 },
+	} {
+		l := log[5]
+		change(&l)
+		e := l.record(5).header
+		if _, err := partition.Restore(bytes.Replace(alone, header1, e, 1), two); err == nil || !strings.Contains(err.Error(), "unfinished commit") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	mangled := bytes.Replace(whole, header, append([]byte{0}, header[1:]...), 1)
 	if _, err := partition.Restore(mangled, two); !errors.Is(err, event.ErrForeign) {
 		t.Errorf("a mangled header: %v", err)
