@@ -14,9 +14,9 @@ import (
 const perScan = 1000
 
 // Drop removes all that a generation has, marks too, for retiring it. It walks
-// the server's whole key space, at about 1 s for a million keys, without
-// blocking others. A writer of the generation must be gone: what is written
-// meanwhile may stay.
+// the server's whole key space, 1,000 keys at a time, so that others are served
+// in between. A writer of the generation must be gone: what is written meanwhile
+// may stay.
 func (s *Store) Drop(ctx context.Context, g view.Generation) error {
 	_, err := within(ctx, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.each(ctx, func(ctx context.Context, node redis.UniversalClient) error {
