@@ -73,8 +73,8 @@ func (s *spec) command(set settings, c framework.Command) (*huma.Operation, *hum
 	t := c.Aggregate.TypeName()
 	schema := s.schema(camel(t), camel(t)+camel(c.Name), c.Body)
 	op := &huma.Operation{
-		Method: http.MethodPost, Path: "/v1/" + t + "/{id}/" + c.Name, OperationID: t + "-" + c.Name, Tags: []string{t},
-		Summary:     fmt.Sprintf("%s a %s", upper(strings.ReplaceAll(c.Name, "-", " ")), t),
+		Method: http.MethodPost, Path: "/v1/" + t + "/{id}/" + c.Name, OperationID: t + "_" + c.Name, Tags: []string{t},
+		Summary:     upper(strings.ReplaceAll(c.Name, "-", " ")) + " " + article(t),
 		Description: fmt.Sprintf("Sends the command %s to the %s with this id. Without faults it is decided, and what it causes is recorded.", c.Name, t),
 		Parameters:  append([]*huma.Param{s.idParam("id", "Of the "+t)}, commandParams(set)...),
 		Responses: answers(ok("Accepted; without events if there was nothing to do.", ref("Accepted"), etagHeader, positionHeader, requestIDHeader),
@@ -88,6 +88,14 @@ func (s *spec) command(set settings, c framework.Command) (*huma.Operation, *hum
 }
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+// article is "a tribe", "an order".
+func article(name string) string {
+	if strings.ContainsRune("aeio", rune(name[0])) {
+		return "an " + name
+	}
+	return "a " + name
+}
 
 func commandParams(set settings) []*huma.Param {
 	list := []*huma.Param{
@@ -111,8 +119,8 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 	name := t.TypeName()
 	schema := s.schema(camel(name), camel(name)+"State", t.StateType())
 	op := &huma.Operation{
-		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: name + "-state", Tags: []string{name},
-		Summary:     "Read a " + name,
+		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: "get_" + name + "_state", Tags: []string{name},
+		Summary:     "Read " + article(name),
 		Description: "Answers with the state that its events fold to.",
 		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
 			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})},
@@ -126,8 +134,8 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 func (s *spec) events(t framework.Aggregate) *huma.Operation {
 	name := t.TypeName()
 	return &huma.Operation{
-		Method: http.MethodGet, Path: "/v1/" + name + "/{id}/events", OperationID: name + "-events", Tags: []string{name},
-		Summary:     "Read the events of a " + name,
+		Method: http.MethodGet, Path: "/v1/" + name + "/{id}/events", OperationID: "get_" + name + "_events", Tags: []string{name},
+		Summary:     "Read the events of " + article(name),
 		Description: "Answers with its history, oldest first. Without next there are no more, so far. An event's type is its name today; its data is as recorded.",
 		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
 			queryParam("after", "The version behind which to begin: the next of the page before.", number(0, nil, 0)),
@@ -194,12 +202,12 @@ func (s *spec) search(v framework.View) *huma.Operation {
 			params = append(params, queryParam(field, "Only documents whose "+field+" is exactly this.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}))
 		}
 	}
-	return s.view(v, "", "Search "+v.Name, "Answers with the documents that match, best first.", s.own(camel(v.Name)+"Found", page), params)
+	return s.view(v, "", "Find in "+v.Name, "Answers with the documents that match, best first.", s.own(camel(v.Name)+"Found", page), params)
 }
 
 func (s *spec) view(v framework.View, path, summary, about string, schema *huma.Schema, params []*huma.Param, more ...*kind) *huma.Operation {
 	return &huma.Operation{
-		Method: http.MethodGet, Path: "/v1/views/" + v.Name + path, OperationID: "view-" + v.Name, Tags: []string{"views"},
+		Method: http.MethodGet, Path: "/v1/views/" + v.Name + path, OperationID: "get_views_" + v.Name, Tags: []string{"views"},
 		Summary: summary, Description: about, Parameters: append(params, minPositionParam),
 		Responses: answers(ok("The answer.", schema, positionHeader, generationHeader), queryProblems(more...)...),
 	}

@@ -152,13 +152,24 @@ func within[T ~int | ~int64](name string, v, otherwise, least, most T) T {
 // callerOf returns who sends r, or a problem.
 func (s *settings) callerOf(r *http.Request) (string, error) {
 	name, err := s.caller(r)
+	why := ""
 	switch {
 	case err != nil:
-		return "", unauthenticated.because("%s", err.Error())
+		why = err.Error()
 	case name == "":
-		return "", unauthenticated.because("nobody is known to send this command")
+		why = "nobody is known to send this command"
 	case len(name) > event.MaxName:
-		return "", unauthenticated.because("the caller's name has %d bytes, at most %d are kept", len(name), event.MaxName)
+		why = fmt.Sprintf("the caller's name has %d bytes, at most %d are kept", len(name), event.MaxName)
+	default:
+		return name, nil
 	}
-	return name, nil
+	return "", unauthenticated.because("%s", why).with("WWW-Authenticate", s.challenge())
+}
+
+// challenge says how a client may say who it is, as HTTP wants of a 401.
+func (s *settings) challenge() string {
+	if s.callerHeader != "" {
+		return `Header name="` + s.callerHeader + `"`
+	}
+	return "Caller"
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"path"
 	"reflect"
 	"strconv"
 
@@ -43,24 +42,18 @@ func (n *namer) name(t reflect.Type, hint string) string {
 	if known, ok := n.names[key]; ok {
 		return known
 	}
-	name := n.free(wish, t)
-	n.names[key], n.taken[name] = name, true
-	return name
+	n.names[key] = n.take(wish)
+	return n.names[key]
 }
 
-// free returns wish, or what else tells t from the type that has the name.
-func (n *namer) free(wish string, t reflect.Type) string {
-	if !n.taken[wish] {
-		return wish
+// take takes wish for a schema, or wish with the next free number.
+func (n *namer) take(wish string) string {
+	name := wish
+	for i := 2; n.taken[name]; i++ {
+		name = wish + strconv.Itoa(i)
 	}
-	if p := path.Base(t.PkgPath()); t.PkgPath() != "" && !n.taken[wish+"Of"+camel(p)] {
-		return wish + "Of" + camel(p)
-	}
-	for i := 2; ; i++ {
-		if name := wish + strconv.Itoa(i); !n.taken[name] {
-			return name
-		}
-	}
+	n.taken[name] = true
+	return name
 }
 
 // schema returns the schema of t: a reference to name, if t is a struct.
@@ -75,9 +68,9 @@ func (s *spec) schema(scope, name string, t reflect.Type) *huma.Schema {
 	return &huma.Schema{}
 }
 
-// own adds a schema that no Go type has.
+// own adds a schema that no Go type has, and returns a reference to it.
 func (s *spec) own(name string, schema *huma.Schema) *huma.Schema {
-	s.namer.taken[name] = true
+	name = s.namer.take(name)
 	s.registry.Map()[name] = schema
 	return ref(name)
 }
