@@ -210,6 +210,70 @@ func TestACutOffFileIsRefused(t *testing.T) {
 	}
 }
 
+func TestAFileWithoutItsLastPagesIsRefused(t *testing.T) {
+	path := sound(t)
+	data := read(t, path)
+	size := int64(0)
+	edit(t, path, func(tx *bbolt.Tx) error {
+		size = tx.Size()
+		return errors.New("only looking")
+	})
+	for n := int64(2 * 4096); n < size; n += 4096 {
+		write(t, path, data[:n])
+		l, err := boltlog.Open(path, boltlog.Options{})
+		if err == nil {
+			l.Close()
+			t.Fatalf("a file of %d bytes of %d was opened", n, size)
+		}
+		wantDamage(t, err, path)
+	}
+}
+
+func TestADamagedMetaPageIsNotPassedOver(t *testing.T) {
+	path := sound(t)
+	data := read(t, path)
+	for _, off := range []int{16, 20, 40, 64, 72, 4096 + 16, 4096 + 20, 4096 + 40, 4096 + 64, 4096 + 72} {
+		changed := slices.Clone(data)
+		changed[off] ^= 1
+		write(t, path, changed)
+		l, err := boltlog.Open(path, boltlog.Options{})
+		if err == nil {
+			l.Close()
+			t.Fatalf("byte %d was changed, and the log opened", off)
+		}
+		if off != 16 { // without its magic number the first page is anybody's
+			wantDamage(t, err, path)
+		}
+	}
+}
+
+func TestALostLastBatchIsNoticed(t *testing.T) {
+	path := sound(t)
+	edit(t, path, func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte("log")).Bucket([]byte(damageTopic + "\x00\x00\x00\x00\x01"))
+		key, _ := b.Cursor().Last()
+		return b.Delete(key)
+	})
+	l := open(t, path, boltlog.Options{})
+	n, err := readUntil(t, l, 1)
+	if d := wantDamage(t, err, path); n != 98 || d.Offset != 98 {
+		t.Errorf("%d records, damage at %d, want 98", n, d.Offset)
+	}
+}
+
+// edit changes a file behind the log's back.
+func edit(t *testing.T, path string, change func(*bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = db.Update(change)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAFileCutOffWhileOpenIsDamageNotACrash(t *testing.T) {
 	path := sound(t)
 	l := open(t, path, boltlog.Options{})
