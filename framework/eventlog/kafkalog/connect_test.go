@@ -31,6 +31,7 @@ func TestOpenSaysWhatIsWrongWithItsConfig(t *testing.T) {
 	brokers := []string{"127.0.0.1:1"}
 	for want, cfg := range map[string]kafkalog.Config{
 		"set Config.Brokers":     {},
+		`"127.0.0.1": want host`: {Brokers: []string{"127.0.0.1"}},
 		"Config.AppendTimeout":   {Brokers: brokers, AppendTimeout: -1},
 		"Config.FetchWait":       {Brokers: brokers, FetchWait: time.Minute},
 		"Config.ReadAhead":       {Brokers: brokers, ReadAhead: 1},
@@ -262,7 +263,11 @@ func TestTheLoggerHearsOfLostBrokers(t *testing.T) {
 	<-time.After(50 * time.Millisecond)
 	c.Close()
 	<-time.After(500 * time.Millisecond)
+	began := time.Now()
 	log.Close()
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("close without brokers took %v", took)
+	}
 	if !strings.Contains(out.String(), "level=WARN") && !strings.Contains(out.String(), "level=ERROR") {
 		t.Fatalf("nothing was logged: %q", out.String())
 	}

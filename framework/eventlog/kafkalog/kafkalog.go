@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -59,12 +60,14 @@ type Config struct {
 	// FetchWait is how long a broker holds a request that has nothing new to
 	// answer with. It is not the delay of new records, which are sent at once,
 	// but that of a reader which has just begun or had to pause while the
-	// others of its client are idle. Shorter waits cost requests. 1 ms to 10 s,
-	// default 10 ms.
+	// others of its client are idle. Shorter waits cost requests: at 10 ms an
+	// idle client takes 2 % of a processor, at 50 ms 0.6 %. 1 ms to 10 s, default
+	// 25 ms.
 	FetchWait time.Duration
 	// ReadAhead bounds the bytes that wait for one reader, counting 200 for
 	// each record beside its own. A fetch under way may come on top: a quarter
-	// of this, or one batch. 64 KiB to 1 GiB, default 4 MiB.
+	// of this, or one batch. A full feed costs one fetch that is thrown away, so
+	// small values cost work. 64 KiB to 1 GiB, default 4 MiB.
 	ReadAhead int
 	// MaxReaders bounds the readers of one partition at the same time, and so
 	// the clients that read. Default 32.
@@ -97,7 +100,7 @@ func (s SASL) GoString() string { return s.String() }
 func (c Config) withDefaults() (Config, error) {
 	c.ClientID = or(c.ClientID, "drivetrain")
 	c.AppendTimeout = or(c.AppendTimeout, 5*time.Second)
-	c.FetchWait = or(c.FetchWait, 10*time.Millisecond)
+	c.FetchWait = or(c.FetchWait, 25*time.Millisecond)
 	c.ReadAhead = or(c.ReadAhead, 4<<20)
 	c.MaxReaders = or(c.MaxReaders, 32)
 	c.MaxWaiting = or(c.MaxWaiting, 4096)
@@ -105,21 +108,31 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	for _, b := range c.Brokers {
+		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
+			return c, fmt.Errorf("broker %q: want host:port such as 127.0.0.1:9092", b)
+		}
+	}
+	return c, c.bounds()
+}
+
+// bounds names the first field that is out of bounds.
+func (c Config) bounds() error {
 	switch {
 	case len(c.Brokers) == 0:
-		return c, errors.New("no brokers: set Config.Brokers to addresses such as 127.0.0.1:9092")
+		return errors.New("no brokers: set Config.Brokers to addresses such as 127.0.0.1:9092")
 	case c.AppendTimeout < time.Millisecond:
-		return c, fmt.Errorf("Config.AppendTimeout is %v: want 1ms or more", c.AppendTimeout)
+		return fmt.Errorf("Config.AppendTimeout is %v: want 1ms or more", c.AppendTimeout)
 	case c.FetchWait < time.Millisecond || c.FetchWait > 10*time.Second:
-		return c, fmt.Errorf("Config.FetchWait is %v: want 1ms to 10s", c.FetchWait)
+		return fmt.Errorf("Config.FetchWait is %v: want 1ms to 10s", c.FetchWait)
 	case c.ReadAhead < 64<<10 || c.ReadAhead > 1<<30:
-		return c, fmt.Errorf("Config.ReadAhead is %d: want 64 KiB to 1 GiB", c.ReadAhead)
+		return fmt.Errorf("Config.ReadAhead is %d: want 64 KiB to 1 GiB", c.ReadAhead)
 	case c.MaxReaders < 1 || c.MaxWaiting < 1:
-		return c, fmt.Errorf("Config.MaxReaders is %d, MaxWaiting %d: want 1 or more", c.MaxReaders, c.MaxWaiting)
+		return fmt.Errorf("Config.MaxReaders is %d, MaxWaiting %d: want 1 or more", c.MaxReaders, c.MaxWaiting)
 	case c.Replication < 0 || c.Replication > 1<<15-1:
-		return c, fmt.Errorf("Config.Replication is %d: want 1 to 32767, or 0 for the default", c.Replication)
+		return fmt.Errorf("Config.Replication is %d: want 1 to 32767, or 0 for the default", c.Replication)
 	}
-	return c, nil
+	return nil
 }
 
 func or[T comparable](v, otherwise T) T {
@@ -145,7 +158,7 @@ type Log struct {
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 
-	mu     sync.Mutex
+	mu     sync.Mutex       // before sender.mu
 	topics map[string]int32 // partitions of the topics that are known
 }
 

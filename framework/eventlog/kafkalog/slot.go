@@ -63,9 +63,11 @@ func (s *slots) close() {
 	list := s.list
 	s.list, s.closed = nil, true
 	s.mu.Unlock()
+	var all sync.WaitGroup // a client waits a second for brokers that do not answer
 	for _, slot := range list {
-		slot.close()
+		all.Go(slot.close)
 	}
+	all.Wait()
 }
 
 // slot is one client and the feeds of the partitions that it reads.
