@@ -81,6 +81,9 @@ func (c *command) call(w *response, r *http.Request) (call framework.Call, err e
 
 // noQuery refuses query parameters where there are none.
 func noQuery(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
 	q, err := newQuery(r)
 	if err != nil {
 		return err

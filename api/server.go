@@ -127,7 +127,9 @@ func (t *route) done(w *response, r *http.Request, began time.Time) {
 	}
 	took := t.clock.Now().Sub(began)
 	t.figures.count(r.Method, w.status, took)
-	t.log.DebugContext(r.Context(), "request", "method", r.Method, "route", t.pattern, "status", w.status, "took", took)
+	if t.log.Enabled(r.Context(), slog.LevelDebug) {
+		t.log.DebugContext(r.Context(), "request", "method", r.Method, "route", t.pattern, "status", w.status, "took", took)
+	}
 	if fault != nil {
 		panic(http.ErrAbortHandler) // half an answer is out: end the connection
 	}
@@ -175,10 +177,8 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // requestID is the client's X-Request-Id if that is a UUID, else a new one.
 func (w *response) requestID() event.ID {
-	if w.id.IsZero() {
-		if id, err := event.ParseID(w.request.Header.Get("X-Request-Id")); err == nil {
-			w.id = id
-		}
+	if given := w.request.Header.Get("X-Request-Id"); w.id.IsZero() && given != "" {
+		w.id, _ = event.ParseID(given) // zero if it is none
 	}
 	if w.id.IsZero() {
 		w.id = clock.NewID(w.clock)
