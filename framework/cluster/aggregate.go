@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
@@ -35,29 +34,46 @@ func (l *offsets) add(offset int64) {
 	l.count++
 }
 
+// all yields the offsets in order, with their index.
+func (l *offsets) all(yield func(int, int64) bool) {
+	at := int64(0)
+	for i, b := 0, l.deltas; len(b) > 0; i++ {
+		d, n := binary.Uvarint(b)
+		at, b = at+int64(d), b[n:]
+		if !yield(i, at) {
+			return
+		}
+	}
+}
+
 // list returns at most limit offsets from the one at index skip on.
 func (l *offsets) list(skip uint64, limit int) []int64 {
-	if skip >= uint64(l.count) {
+	if skip >= uint64(l.count) || limit <= 0 {
 		return nil
 	}
 	out := make([]int64, 0, min(limit, l.count-int(skip)))
-	at, b := int64(0), l.deltas
-	for i := uint64(0); len(b) > 0 && len(out) < limit; i++ {
-		d, n := binary.Uvarint(b)
-		at, b = at+int64(d), b[n:]
-		if i >= skip {
+	for i, at := range l.all {
+		if i >= int(skip) {
 			out = append(out, at)
+		}
+		if len(out) == limit {
+			break
 		}
 	}
 	return out
 }
 
 // between returns the offsets from first to last.
-func (l *offsets) between(first, last int64) []int64 {
-	all := l.list(0, l.count)
-	i, _ := slices.BinarySearch(all, first)
-	j, _ := slices.BinarySearch(all, last+1)
-	return all[i:j]
+func (l *offsets) between(first, last int64) (out []int64) {
+	for _, at := range l.all {
+		if at > last {
+			break
+		}
+		if at >= first {
+			out = append(out, at)
+		}
+	}
+	return out
 }
 
 // find returns what the owner holds of key, nil if it has no event.
@@ -73,6 +89,9 @@ func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregat
 	}
 	if a.broken != nil {
 		return nil, a.broken
+	}
+	if a.kind == nil { // its events came before the type was asked for
+		a.kind = kind
 	}
 	if a.state == nil && !a.dirty {
 		if err := o.refold(ctx, key, a); err != nil {

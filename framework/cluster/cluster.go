@@ -94,11 +94,11 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("expected version %d, but it is %d", e.Expected, e.Actual)
 }
 
-// UnavailableError says that nothing can be said now. The command may yet be
-// accepted only if Unresolved.
+// UnavailableError says that nothing can be said now. This request may yet be
+// accepted only if Unresolved; an earlier one with the same id is not spoken of.
 type UnavailableError struct {
 	Reason     string
-	Unresolved bool          // the command was sent and its outcome is not known yet; ask again with the same key
+	Unresolved bool          // it was sent, or another with its id, and the outcome is not known yet; ask again with the same id
 	RetryAfter time.Duration // a sensible pause
 }
 

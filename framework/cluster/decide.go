@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -14,6 +15,7 @@ import (
 // batch is the commits being built for one append.
 type batch struct {
 	records []eventlog.Record
+	headers []byte // of the records
 	size    int
 	commits int
 	dirty   []*aggregate // whose states it has moved
@@ -33,23 +35,21 @@ func (o *Owner) serve(ctx context.Context) error {
 	}
 }
 
-// gather waits for requests and decides those that wait, until the batch is full
-// or none is left.
+// gather decides the requests that wait, until the batch is full or none is left.
+// It returns once there is something to append.
 func (o *Owner) gather(ctx context.Context) error {
-	o.batch = batch{dirty: o.batch.dirty[:0], waiting: o.batch.waiting[:0]}
+	o.batch = batch{dirty: o.batch.dirty[:0]}
 	todo := o.pending
 	o.pending = nil
 	for i, r := range todo {
 		if o.batch.full {
 			o.pending = append(o.pending, todo[i:]...)
-			return nil
+			break
 		}
 		o.consider(ctx, r)
 	}
-	if o.batch.commits == 0 {
-		if err := o.await(ctx); err != nil {
-			return err
-		}
+	if err := o.await(ctx); err != nil {
+		return err
 	}
 	for !o.batch.full {
 		select {
@@ -65,40 +65,40 @@ func (o *Owner) gather(ctx context.Context) error {
 // await waits until there is a commit to append, or a probe is due for those who
 // wait for one.
 func (o *Owner) await(ctx context.Context) error {
-	for {
-		var probe <-chan time.Time
-		if len(o.batch.waiting) > 0 {
+	var due <-chan time.Time
+	for ctx.Err() == nil && o.batch.commits == 0 {
+		if due == nil && len(o.batch.waiting) > 0 {
 			d := probeInterval - o.cfg.Clock.Now().Sub(o.lastProbe)
-			if d <= 0 || o.batch.full {
+			if d <= 0 {
 				return nil
 			}
-			probe = o.cfg.Clock.After(d)
+			due = o.cfg.Clock.After(d)
+		}
+		requests := o.requests
+		if o.batch.full {
+			requests = nil
 		}
 		select {
-		case r := <-o.requests:
-			if o.consider(ctx, r); o.batch.commits > 0 {
-				return nil
-			}
-		case <-probe:
+		case r := <-requests:
+			o.consider(ctx, r)
+		case <-due:
 			return nil
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
+	return ctx.Err()
 }
 
-// send appends the batch, or a probe for those who wait, and folds it.
+// send appends the batch, or a probe for those who wait, and folds it. A probe
+// that may be lost is sent again, without a claim.
 func (o *Owner) send(ctx context.Context) error {
 	b := &o.batch
-	switch {
-	case b.commits > 0:
-		o.cfg.Metrics.batchCommits.Observe(float64(b.commits))
-	case len(b.waiting) > 0:
+	probe := b.commits == 0
+	if probe {
 		o.lastProbe = o.cfg.Clock.Now()
-		b.records = append(b.records, eventlog.Record{Header: partition.ProbeHeader(o.claim())})
-	default:
-		o.setAside() // a spoilt state, if any
-		return nil
+		b.records = []eventlog.Record{{Header: partition.ProbeHeader(o.claim())}}
+	} else {
+		o.cfg.Metrics.batchCommits.Observe(float64(b.commits))
 	}
 	err := o.append(ctx, b.records)
 	for _, r := range b.waiting {
@@ -106,16 +106,28 @@ func (o *Owner) send(ctx context.Context) error {
 	}
 	o.pending = append(b.waiting, o.pending...)
 	b.waiting = nil
+	if err != nil && probe && o.mayProbeAgain(err) {
+		return nil
+	}
+	o.failed = 0
 	return err
+}
+
+// mayProbeAgain counts a probe that may be lost.
+func (o *Owner) mayProbeAgain(err error) bool {
+	var unanswered *unansweredError
+	if !errors.As(err, &unanswered) || permanent(err) || o.failed == maxProbes {
+		return false
+	}
+	o.failed++
+	return true
 }
 
 // consider decides one request: it is answered, put into the batch, or left to
 // wait for the batch's acknowledgement.
 func (o *Owner) consider(ctx context.Context, r *request) {
-	if r.state.Load() != queued {
-		return
-	}
-	if r.inspect == nil && o.known(ctx, r) {
+	r.state.CompareAndSwap(behind, queued)
+	if r.state.Load() != queued || r.inspect == nil && o.known(r) {
 		return
 	}
 	a, err := o.load(ctx, r.key, r.Aggregate)
@@ -123,13 +135,18 @@ func (o *Owner) consider(ctx context.Context, r *request) {
 	case err != nil:
 		o.cannotLoad(r, err)
 	case a.dirty && (r.inspect != nil || a.state == nil):
-		o.batch.waiting = append(o.batch.waiting, r)
+		o.waits(r)
 	case r.inspect != nil:
 		r.answer(Result{}, r.inspect(a))
 	default:
 		o.decide(r, a)
 	}
-	o.batch.full = o.batch.full || o.batch.commits >= maxCommits || len(o.batch.waiting) >= o.cfg.MaxQueue
+}
+
+// waits lets a request wait for the acknowledgement of the batch, or of a probe.
+func (o *Owner) waits(r *request) {
+	o.batch.waiting = append(o.batch.waiting, r)
+	o.batch.full = o.batch.full || len(o.batch.waiting) >= o.cfg.MaxQueue
 }
 
 func (o *Owner) cannotLoad(r *request, err error) {
@@ -142,59 +159,62 @@ func (o *Owner) cannotLoad(r *request, err error) {
 
 // known answers a command that has been decided before, and holds back one that
 // is under way. It reports whether that was so.
-func (o *Owner) known(ctx context.Context, r *request) bool {
+func (o *Owner) known(r *request) bool {
+	if _, ok := o.unresolved[r.Command]; ok {
+		r.state.CompareAndSwap(queued, behind)
+		o.waits(r)
+		return true
+	}
 	if before, ok := o.fold.Outcome(r.Command); ok {
-		r.answer(o.again(ctx, r, before))
+		r.tell(o.again(r, before))
 		return true
 	}
 	if o.fold.TooLate(r.Command) {
 		r.answer(Result{}, ErrTooLate)
 		return true
 	}
-	if _, ok := o.unresolved[r.Command]; ok {
-		o.batch.waiting = append(o.batch.waiting, r)
-		return true
-	}
 	return false
 }
 
-// again answers a retry with the recorded outcome.
-func (o *Owner) again(ctx context.Context, r *request, before partition.Outcome) (Result, error) {
-	a := o.find(r.key)
-	if before.Digest != r.Digest || a == nil {
-		return Result{}, ErrKeyReused
+// again answers a retry with the recorded outcome, which the caller reads.
+func (o *Owner) again(r *request, before partition.Outcome) reply {
+	if a := o.find(r.key); a != nil && before.Digest == r.Digest {
+		if events := a.offsets.between(before.First, before.Last); len(events) > 0 {
+			return reply{events: events}
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
-	defer cancel()
-	events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.offsets.between(before.First, before.Last))
-	if err != nil {
-		return Result{}, o.unavailable("%v", err)
-	}
-	return o.result(events), nil
+	return reply{err: ErrKeyReused}
 }
 
 // decide decides on the state as folded and as moved by the batch so far. A
 // decision that appends nothing is final only for a covered request on a folded
-// state.
+// state, and at once if the decision has spoilt the state.
 func (o *Owner) decide(r *request, a *aggregate) {
-	var facts []Fact
-	var err error
-	if r.Expected != nil && *r.Expected != a.version {
-		err = &ConflictError{*r.Expected, a.version}
-	} else {
-		facts, err = o.run(r, a)
-	}
+	facts, err := o.propose(r, a)
 	switch {
 	case err == nil && len(facts) > 0:
 		o.commit(r, a, facts)
 	case (!r.covered || a.dirty) && a.state != nil:
-		o.batch.waiting = append(o.batch.waiting, r)
+		o.waits(r)
 	case err != nil:
 		o.cfg.Metrics.refused.Inc()
 		r.answer(Result{}, err)
 	default:
 		r.answer(Result{Version: a.version, Position: o.folded()}, nil)
 	}
+}
+
+// propose returns the facts that r would have recorded now, or why there are
+// none.
+func (o *Owner) propose(r *request, a *aggregate) ([]Fact, error) {
+	if r.Expected != nil && *r.Expected != a.version {
+		return nil, &ConflictError{*r.Expected, a.version}
+	}
+	facts, err := o.run(r, a)
+	if err != nil {
+		return nil, err
+	}
+	return facts, check(r, facts)
 }
 
 // run runs the user's decision; a panic is an error, and the state is folded
@@ -210,63 +230,75 @@ func (o *Owner) run(r *request, a *aggregate) (facts []Fact, err error) {
 	return r.Decide(a.state, Given{Actor: r.Actor, At: r.at, ID: r.ID, Command: r.Command})
 }
 
+// check refuses facts that do not fit in one commit, or in an envelope: recorded,
+// they would be foreign to every reader.
+func check(r *request, facts []Fact) error {
+	if len(facts) > event.MaxCommit {
+		return fmt.Errorf("%w: %d events in one commit, at most %d", eventlog.ErrTooLarge, len(facts), event.MaxCommit)
+	}
+	if len(r.Actor) > event.MaxName {
+		return fmt.Errorf("actor of %d bytes: at most %d", len(r.Actor), event.MaxName)
+	}
+	size := 0
+	for i := range facts {
+		if n := len(facts[i].Type); n == 0 || n > event.MaxName {
+			return fmt.Errorf("event name %.80q of %d bytes: want 1 to %d", facts[i].Type, n, event.MaxName)
+		}
+		size += len(facts[i].Data) + len(facts[i].Type) + len(r.Actor) + len(r.key) + envelopeSize
+	}
+	if size > eventlog.MaxBatch {
+		return fmt.Errorf("%w: the command's events have %d bytes", eventlog.ErrTooLarge, size)
+	}
+	return nil
+}
+
+// envelopeSize is the most that a header has besides its texts.
+const envelopeSize = 2 + 4*16 + 2*8 + 8*binary.MaxVarintLen64
+
 // commit puts a decision's facts into the batch and moves the state by them, as
 // a reader of the log will: from their encoded form.
 func (o *Owner) commit(r *request, a *aggregate, facts []Fact) {
-	if len(facts) > event.MaxCommit {
-		r.answer(Result{}, fmt.Errorf("%w: %d events in one commit, at most %d", eventlog.ErrTooLarge, len(facts), event.MaxCommit))
-		return
-	}
-	records := o.encode(r, a, facts)
-	size := eventlog.Size(records)
-	switch {
-	case size > eventlog.MaxBatch:
-		r.answer(Result{}, fmt.Errorf("%w: the command's events have %d bytes", eventlog.ErrTooLarge, size))
-		return
-	case o.batch.size+size > eventlog.MaxBatch:
-		o.batch.full = true
+	b := &o.batch
+	before := len(b.records)
+	o.encode(r, a, facts)
+	size := eventlog.Size(b.records[before:])
+	if b.size+size > eventlog.MaxBatch {
+		b.records, b.full = b.records[:before], true
 		o.pending = append([]*request{r}, o.pending...)
 		return
-	case !r.state.CompareAndSwap(queued, sent):
+	}
+	if !r.state.CompareAndSwap(queued, sent) {
+		b.records = b.records[:before]
 		return
 	}
-	if !a.dirty {
-		a.dirty = true
-		o.batch.dirty = append(o.batch.dirty, a)
-		o.aggregates[a.key] = a
-	}
-	for _, f := range facts {
-		if err := foldEvent(a.kind, a.state, f.Type, f.Data); err != nil {
-			o.spoilt(r, a, err)
+	for i := range facts {
+		if err := foldEvent(a.kind, a.state, facts[i].Type, facts[i].Data); err != nil {
+			a.state, b.records = nil, b.records[:before] // to be folded anew: it holds a part of them
+			r.answer(Result{}, fmt.Errorf("decision of %s: its own event cannot be folded: %w", r.key, err))
 			return
 		}
 	}
+	if !a.dirty {
+		a.dirty = true
+		b.dirty = append(b.dirty, a)
+		o.aggregates[a.key] = a
+	}
 	a.version += uint64(len(facts))
-	o.batch.records = append(o.batch.records, records...)
-	o.batch.size += size
-	o.batch.commits++
 	o.unresolved[r.Command] = r
+	b.size, b.commits = b.size+size, b.commits+1
+	b.full = b.full || b.commits >= maxCommits
 }
 
-// spoilt answers a command whose events its own type cannot fold. The state
-// holds a part of them, so it is dropped: it is folded anew after the batch.
-func (o *Owner) spoilt(r *request, a *aggregate, err error) {
-	a.state = nil
-	r.answer(Result{}, fmt.Errorf("decision of %s: its own event cannot be folded: %w", r.key, err))
-}
-
-// encode makes a commit's records. Their ids follow from the command's, so that
-// a decision made anew names the same events.
-func (o *Owner) encode(r *request, a *aggregate, facts []Fact) []eventlog.Record {
-	records := make([]eventlog.Record, len(facts))
-	headers := make([]byte, 0, len(facts)*160)
+// encode adds a commit's records to the batch. Their ids follow from the
+// command's, so that a decision made anew names the same events.
+func (o *Owner) encode(r *request, a *aggregate, facts []Fact) {
+	b := &o.batch
 	e := event.Envelope{Command: r.Command, Digest: r.Digest, Epoch: o.epoch, Count: len(facts), Time: r.at,
 		Actor: r.Actor, Correlation: r.Correlation, Causation: r.Causation}
-	for i, f := range facts {
-		e.ID, e.Type, e.Version, e.Index = r.Command.Derive(-1-i, r.at), f.Type, a.version+uint64(i)+1, i
-		from := len(headers)
-		headers = e.Append(headers)
-		records[i] = eventlog.Record{Key: r.key, Header: headers[from:len(headers):len(headers)], Value: f.Data}
+	for i := range facts {
+		e.ID, e.Type, e.Version, e.Index = r.Command.Derive(-1-i, r.at), facts[i].Type, a.version+uint64(i)+1, i
+		from := len(b.headers)
+		b.headers = e.Append(b.headers)
+		b.records = append(b.records, eventlog.Record{Key: r.key, Header: b.headers[from:len(b.headers):len(b.headers)], Value: facts[i].Data})
 	}
-	return records
 }

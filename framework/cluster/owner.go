@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ type OwnerConfig struct {
 	Aggregates    map[string]Aggregate // by type name; events of others keep their versions only
 	AppendTimeout time.Duration        // an append's fate counts as unknown after it
 	Memory        partition.Memory     // of accepted commands
-	MaxQueue      int                  // requests waiting, above which they are refused
+	MaxQueue      int                  // requests not yet looked at, above which they are refused; as many may wait for a probe
 	Clock         clock.Clock
 	Logger        *slog.Logger
 	Metrics       *Metrics
@@ -32,11 +33,13 @@ type OwnerConfig struct {
 // Limits of an owner.
 const (
 	maxCommits    = 1024                 // commits in one append
+	maxProbes     = 5                    // that fail in a row, before the owner claims anew
 	probeInterval = 5 * time.Millisecond // between two probes
+	retryAfter    = time.Second          // told to who is refused
 )
 
 // Owner decides the commands of one partition, serially, on the state that it
-// folds. Run makes it work; Execute and State may be called from anywhere.
+// folds. Run makes it work, once; the other methods may be called from anywhere.
 //
 // One goroutine, Run's, holds all state. A round takes the requests that wait,
 // decides each on the folded state plus the batch being built, appends the batch,
@@ -46,6 +49,8 @@ const (
 type Owner struct {
 	cfg      OwnerConfig
 	requests chan *request
+	spare    sync.Pool     // of requests that were answered, given back by the caller who got the answer
+	ended    chan struct{} // closed once Run answers nobody any more
 	status   atomic.Pointer[Status]
 
 	fold       *partition.Fold
@@ -55,6 +60,8 @@ type Owner struct {
 	pending    []*request            // to be decided before those in requests
 	batch      batch
 	lastProbe  time.Time
+	failed     int             // probes in a row
+	lasting    context.Context // Run's, for an append: it is not given up when Run is to end
 }
 
 // Status is how an owner fares.
@@ -68,10 +75,12 @@ func NewOwner(cfg OwnerConfig) *Owner {
 	o := &Owner{
 		cfg:        cfg,
 		requests:   make(chan *request, cfg.MaxQueue),
+		ended:      make(chan struct{}),
 		fold:       partition.New(cfg.Memory),
 		aggregates: make(map[string]*aggregate),
 		unresolved: make(map[event.ID]*request),
 	}
+	o.spare.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	o.setStatus(false, "not started")
 	return o
 }
@@ -83,13 +92,13 @@ func (o *Owner) setStatus(serving bool, reason string) {
 	o.status.Store(&Status{serving, reason})
 }
 
-// A request's states. The owner moves it between queued and sent, the caller
-// who gives up moves it to gone or left.
+// A request's states. The owner moves it between the first three, a caller who
+// gives up moves it to gone.
 const (
 	queued int32 = iota
 	sent         // in an append: it may be accepted
-	gone         // given up while queued: it must not be decided any more
-	left         // given up while sent
+	behind       // waits for the fate of the same command, sent before
+	gone         // given up: not decided any more if it was queued
 )
 
 type request struct {
@@ -99,93 +108,142 @@ type request struct {
 	covered bool // an append sent after it arrived has been acknowledged
 	inspect func(*aggregate) error
 	state   atomic.Int32
-	done    chan reply // holds one
+	done    chan struct{} // gets one value, after which the owner has forgotten the request
+	reply   reply         // valid then
 }
 
 type reply struct {
 	result Result
+	events []int64 // of a retry: the offsets of what result is made of
 	err    error
 }
 
-func (r *request) answer(res Result, err error) { r.done <- reply{res, err} }
+func (r *request) answer(res Result, err error) { r.tell(reply{result: res, err: err}) }
+
+func (r *request) tell(a reply) {
+	r.reply = a
+	r.done <- struct{}{}
+}
+
+// refuse answers a request that the owner can do no more for.
+func (r *request) refuse(reason string) {
+	s := r.state.Load()
+	r.answer(Result{}, &UnavailableError{Reason: reason, Unresolved: s == sent || s == behind, RetryAfter: retryAfter})
+}
 
 // Execute hands a command to the owner and waits for its outcome until ctx ends.
 // Errors: a Rejecter, *ConflictError, *UnavailableError, *BrokenError,
 // ErrKeyReused, ErrTooLate, eventlog.ErrTooLarge, or what the decision returned.
 func (o *Owner) Execute(ctx context.Context, req Request) (Result, error) {
-	return o.wait(ctx, &request{Request: req})
+	a := o.wait(ctx, req, nil)
+	if a.err != nil || a.events == nil {
+		return a.result, a.err
+	}
+	events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.events)
+	if err != nil {
+		return Result{}, &UnavailableError{Reason: fmt.Sprintf("the recorded outcome cannot be read now: %v", err), Unresolved: true, RetryAfter: retryAfter}
+	}
+	return o.result(events), nil
 }
 
 // State returns the folded state of an aggregate; its version is 0 if it has no
-// events. Errors: *UnavailableError, *BrokenError.
+// events. Errors: *UnavailableError, *BrokenError, or what StateJSON returned.
 func (o *Owner) State(ctx context.Context, t Aggregate, id string) (State, error) {
 	var s State
-	_, err := o.wait(ctx, &request{Request: Request{Aggregate: t, ID: id}, inspect: func(a *aggregate) (err error) {
+	err := o.look(ctx, t, id, func(a *aggregate) (err error) {
 		s.Version, s.Position = a.version, o.folded()
-		s.JSON, err = t.StateJSON(a.state)
+		s.JSON, err = stateJSON(t, a.state)
 		return err
-	}})
-	return s, err
+	})
+	if err != nil {
+		return State{}, err // s may still be written to
+	}
+	return s, nil
 }
 
 // Offsets returns where an aggregate's events behind version after lie, at most
-// limit of them, and the position folded.
+// limit of them, and the position folded. Errors: as State.
 func (o *Owner) Offsets(ctx context.Context, t Aggregate, id string, after uint64, limit int) ([]int64, eventlog.Position, error) {
 	var offsets []int64
 	var at eventlog.Position
-	_, err := o.wait(ctx, &request{Request: Request{Aggregate: t, ID: id}, inspect: func(a *aggregate) error {
+	err := o.look(ctx, t, id, func(a *aggregate) error {
 		offsets, at = a.offsets.list(after, limit), o.folded()
 		return nil
-	}})
-	return offsets, at, err
+	})
+	if err != nil {
+		return nil, eventlog.Position{}, err
+	}
+	return offsets, at, nil
+}
+
+// look lets the owner run inspect on an aggregate. What inspect writes may be
+// read only if look returns nil.
+func (o *Owner) look(ctx context.Context, t Aggregate, id string, inspect func(*aggregate) error) error {
+	return o.wait(ctx, Request{Aggregate: t, ID: id}, inspect).err
+}
+
+// stateJSON shows a state; a panic of the user's code is an error.
+func stateJSON(t Aggregate, state any) (b []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("to show the state of a %s panicked: %v", t.TypeName(), p)
+		}
+	}()
+	return t.StateJSON(state)
 }
 
 func (o *Owner) folded() eventlog.Position {
 	return eventlog.Position{Partition: o.cfg.Partition, Offset: o.fold.Next() - 1}
 }
 
-func (o *Owner) wait(ctx context.Context, r *request) (Result, error) {
-	r.at, r.done = o.cfg.Clock.Now().UTC(), make(chan reply, 1)
-	r.key = partition.Key(r.Aggregate.TypeName(), r.ID)
-	if s := o.Status(); s.Serving || s.Reason == starting {
-		select {
-		case o.requests <- r:
-		default:
-			return Result{}, o.unavailable("partition %d is overloaded: %d requests wait", o.cfg.Partition, cap(o.requests))
-		}
-	} else {
-		return Result{}, o.unavailable("partition %d is not served: %s", o.cfg.Partition, s.Reason)
+// wait queues a request and waits for its answer until ctx or Run ends.
+func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) error) reply {
+	if s := o.Status(); !s.Serving && s.Reason != starting {
+		return reply{err: o.unavailable("partition %d is not served: %s", o.cfg.Partition, s.Reason)}
+	}
+	r := o.spare.Get().(*request)
+	*r = request{Request: req, at: o.cfg.Clock.Now().UTC(), key: partition.Key(req.Aggregate.TypeName(), req.ID), inspect: inspect, done: r.done}
+	select {
+	case o.requests <- r:
+	default:
+		return reply{err: o.unavailable("partition %d is overloaded: %d requests wait", o.cfg.Partition, cap(o.requests))}
 	}
 	select {
-	case a := <-r.done:
-		return a.result, a.err
+	case <-r.done:
+		return o.take(r)
 	case <-ctx.Done():
-		return o.giveUp(r)
+	case <-o.ended:
 	}
+	return o.giveUp(r)
+}
+
+// take returns an answer that has come.
+func (o *Owner) take(r *request) reply {
+	a := r.reply
+	*r = request{done: r.done}
+	o.spare.Put(r)
+	return a
 }
 
 // giveUp ends a caller's wait; an answer that has just come is still taken.
-func (o *Owner) giveUp(r *request) (Result, error) {
-	unsent := r.state.CompareAndSwap(queued, gone)
-	if !unsent {
-		r.state.CompareAndSwap(sent, left)
-	}
+func (o *Owner) giveUp(r *request) reply {
+	was := r.state.Swap(gone)
 	select {
-	case a := <-r.done:
-		return a.result, a.err
+	case <-r.done:
+		return o.take(r)
 	default:
 	}
-	if unsent {
-		return Result{}, o.unavailable("partition %d did not get to it in time", o.cfg.Partition)
+	if was == queued {
+		return reply{err: o.unavailable("partition %d did not get to it in time", o.cfg.Partition)}
 	}
-	return Result{}, &UnavailableError{Reason: "the outcome is not known yet", Unresolved: true, RetryAfter: time.Second}
+	return reply{err: &UnavailableError{Reason: "the outcome is not known yet", Unresolved: true, RetryAfter: retryAfter}}
 }
 
 func (o *Owner) unavailable(format string, args ...any) error {
-	return &UnavailableError{Reason: fmt.Sprintf(format, args...), RetryAfter: time.Second}
+	return &UnavailableError{Reason: fmt.Sprintf(format, args...), RetryAfter: retryAfter}
 }
 
-// permanent reports whether err can pass by itself.
+// permanent reports whether err does not pass by itself.
 func permanent(err error) bool {
 	var damaged *eventlog.DamagedError
 	return errors.Is(err, event.ErrNewer) || errors.Is(err, eventlog.ErrOffset) || errors.Is(err, eventlog.ErrUnknownTopic) ||

@@ -19,11 +19,20 @@ var (
 	errBroken      = errors.New("the log contradicts what was appended")
 )
 
+// unansweredError is an append that was refused or timed out: whether it took
+// place is not known.
+type unansweredError struct{ err error }
+
+func (e *unansweredError) Error() string { return "append: " + e.err.Error() }
+func (e *unansweredError) Unwrap() error { return e.err }
+
 // Run claims the partition and serves it, again after each failure with a
 // growing pause, until ctx ends. A failure that cannot pass is logged once and
 // shown in Status; then Run only waits for ctx.
 func (o *Owner) Run(ctx context.Context) {
-	defer o.stop()
+	defer close(o.ended)
+	defer o.refuseAll("stopping")
+	o.lasting = context.WithoutCancel(ctx)
 	var pause clock.Backoff
 	for ctx.Err() == nil {
 		o.setStatus(false, starting)
@@ -51,43 +60,42 @@ func (o *Owner) Run(ctx context.Context) {
 
 // refuse answers what waits, and the stragglers that still come, until ctx ends.
 func (o *Owner) refuse(ctx context.Context) {
-	o.answerAll()
+	reason := o.Status().Reason
+	o.refuseAll(reason)
 	for {
 		select {
 		case r := <-o.requests:
-			r.answer(Result{}, o.unavailable("partition %d is not served: %s", o.cfg.Partition, o.Status().Reason))
+			r.refuse(o.notServed(reason))
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// stop answers whatever still waits when the owner ends.
-func (o *Owner) stop() {
-	o.setStatus(false, "stopping")
-	o.answerAll()
+func (o *Owner) notServed(reason string) string {
+	return fmt.Sprintf("partition %d is not served: %s", o.cfg.Partition, reason)
+}
+
+// refuseAll answers everyone who waits, since the owner can do no more for them.
+func (o *Owner) refuseAll(reason string) {
+	o.setStatus(false, reason)
+	for id, r := range o.unresolved {
+		delete(o.unresolved, id)
+		r.refuse(o.notServed(reason))
+	}
+	held := append(o.batch.waiting, o.pending...)
+	o.batch.waiting, o.pending = nil, nil
+	for _, r := range held {
+		r.refuse(o.notServed(reason))
+	}
 	for {
 		select {
 		case r := <-o.requests:
-			r.answer(Result{}, o.unavailable("partition %d is not served: stopping", o.cfg.Partition))
+			r.refuse(o.notServed(reason))
 		default:
 			return
 		}
 	}
-}
-
-// answerAll answers the requests that the owner holds, since it can do no more
-// for them.
-func (o *Owner) answerAll() {
-	reason := o.Status().Reason
-	for id, r := range o.unresolved {
-		delete(o.unresolved, id)
-		r.answer(Result{}, &UnavailableError{Reason: "the outcome is not known: " + reason, Unresolved: true, RetryAfter: time.Second})
-	}
-	for _, r := range o.pending {
-		r.answer(Result{}, o.unavailable("partition %d is not served: %s", o.cfg.Partition, reason))
-	}
-	o.pending = nil
 }
 
 // term reads to the end, claims the next epoch, and serves it until an append's
@@ -116,15 +124,16 @@ func (o *Owner) claim() partition.Claim { return partition.Claim{Epoch: o.epoch,
 
 // append appends records, one batch, and folds the log up to them. When it
 // returns nil the owner still holds its epoch, and what it sent in it is resolved.
-// Any error ends the term.
+// After an *unansweredError nothing
+// is known of them; any other error ends the term in any case.
 func (o *Owner) append(ctx context.Context, records []eventlog.Record) error {
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.cfg.AppendTimeout)
+	within, cancel := context.WithTimeout(o.lasting, o.cfg.AppendTimeout)
 	defer cancel()
 	began := o.cfg.Clock.Now()
 	base, err := o.cfg.Log.Append(within, o.cfg.Topic, o.cfg.Partition, records)
 	o.cfg.Metrics.appendSeconds.Observe(o.cfg.Clock.Now().Sub(began).Seconds())
 	if err != nil {
-		return fmt.Errorf("append: %w", err)
+		return &unansweredError{err}
 	}
 	switch next := o.fold.Next(); {
 	case base < next:
@@ -140,6 +149,9 @@ func (o *Owner) append(ctx context.Context, records []eventlog.Record) error {
 	}
 	if c := o.claim(); o.fold.Epoch() != c.Epoch || o.fold.Owner() != c.Owner {
 		return errDeposed
+	}
+	if len(o.unresolved) > 0 {
+		return fmt.Errorf("%w: %d commits of a current epoch had no effect", errBroken, len(o.unresolved))
 	}
 	return nil
 }
@@ -175,8 +187,9 @@ func (o *Owner) clean() {
 	o.batch.dirty = o.batch.dirty[:0]
 }
 
-// setAside forgets the states that hold decisions which may not stand, and keeps
-// the requests that were sent until the log tells their fate.
+// setAside forgets the states that hold decisions which may not stand: they are
+// folded anew when they are needed. The requests that were sent stay unresolved
+// until the log tells their fate.
 func (o *Owner) setAside() {
 	for _, a := range o.batch.dirty {
 		a.state, a.version, a.dirty = nil, a.folded, false
