@@ -107,6 +107,8 @@ var Default = Rules{
 		{"examples/*/web/...", []string{"internal/..."}, "pages talk to the API over HTTP, like anybody's"},
 		{"examples/*/*", []string{"aggregates", "framework/event"},
 			"a domain package imports aggregates and event only, so that its test needs no framework and no server"},
+		{"doc/start", join(wiring, "framework/embedded", "doc/start/..."), "the guide's program shows what a user may import"},
+		{"doc/start/*", []string{"aggregates", "framework/event"}, "a domain package imports aggregates and event only, in the guide too"},
 		{"tests/...", []string{"..."}, "tests may use everything"},
 	},
 	Libraries: []Library{

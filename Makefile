@@ -1,0 +1,62 @@
+# Every check is a step of .ci/run, so that nobody's machine checks less than CI.
+.DEFAULT_GOAL := help
+E2E_COMMANDS ?= 20000
+E2E_TIMEOUT ?= 60m
+BENCH ?= .
+DATA ?= ./drivetribe-data
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: ## all that CI checks
+	.ci/run
+
+.PHONY: format
+format: ## gofmt
+	.ci/run format
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, go.mod
+	.ci/run format vet lint modules
+
+.PHONY: test
+test: ## the tests
+	.ci/run test
+
+.PHONY: race
+race: ## the tests of the core with the race detector
+	.ci/run race
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (5s)
+	.ci/run fuzz
+
+.PHONY: start
+start: ## the example compiled from nothing, and README's quick start against it
+	.ci/run start
+
+.PHONY: layers
+layers: ## the directions of imports, and how the source reads
+	go test -count=1 ./tests/layers
+
+.PHONY: docs
+docs: ## links, code and targets in the documentation
+	go test -count=1 ./tests/docs
+
+.PHONY: e2e
+e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS (20000) commands
+	E2E_COMMANDS=$(E2E_COMMANDS) go test -count=1 -v -timeout $(E2E_TIMEOUT) ./tests/e2e/...
+
+.PHONY: bench
+bench: ## benchmarks that match BENCH (.)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./framework/... ./aggregates ./commands ./projections ./api
+
+.PHONY: run
+run: ## Drivetribe on http://127.0.0.1:8080, its data under DATA (./drivetribe-data)
+	go run ./examples/drivetribe --data $(DATA)
+
+.PHONY: build
+build: ## bin/drivetrain and bin/drivetribe
+	go build -o bin/ ./cmd/drivetrain ./examples/drivetribe
