@@ -73,7 +73,7 @@ func (c *command) call(w *response, r *http.Request) (call framework.Call, err e
 	if err = noQuery(r); err != nil {
 		return call, err
 	}
-	if call.Body, err = body(w, r, c.set.maxBody); err != nil {
+	if call.Body, err = body(w.ResponseWriter, r, c.set.maxBody); err != nil {
 		return call, err
 	}
 	return call, c.checkBody(call.Body)
@@ -94,7 +94,7 @@ func noQuery(r *http.Request) error {
 // checkBody checks a body against its schema; none is an object without members.
 func (c *command) checkBody(data []byte) error {
 	var v any = map[string]any(nil)
-	if !blank(data) {
+	if data != nil {
 		var err error
 		if v, err = parseJSON(data); err != nil {
 			return err
@@ -104,15 +104,6 @@ func (c *command) checkBody(data []byte) error {
 		return invalid.because("%s in the body", count(len(faults), "fault")).faults(faults)
 	}
 	return nil
-}
-
-func blank(data []byte) bool {
-	for _, c := range data {
-		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return false
-		}
-	}
-	return true
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}

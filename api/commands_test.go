@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -188,6 +189,29 @@ func TestGoodBodiesPass(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestABodyOfUnknownSizeIsBoundedToo(t *testing.T) {
+	for size, status := range map[int]int{1000: 422, 1024: 422, 1025: 413, 5000: 413} {
+		r := httptest.NewRequest("POST", "/v1/tribe/x/found", io.MultiReader(strings.NewReader(`{"name":1}`+strings.Repeat(" ", size-10))))
+		r.ContentLength = -1
+		r.Header = http.Header{"User": {"ann"}, "Content-Type": {"application/json"}}
+		w := httptest.NewRecorder()
+		handlerOf(&script{}, MaxBody(1024)).ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("%d bytes: %d, want %d: %s", size, w.Code, status, w.Body)
+		}
+	}
+}
+
+func TestABodyThatBreaksOffIsRefused(t *testing.T) {
+	r := httptest.NewRequest("POST", "/v1/tribe/x/found", strings.NewReader(`{"name":"a"}`))
+	r.ContentLength = 20
+	r.Header = http.Header{"User": {"ann"}, "Content-Type": {"application/json"}}
+	w := reply{ResponseRecorder: httptest.NewRecorder()}
+	handlerOf(&script{}).ServeHTTP(w, r)
+	checkProblem(t, &w)
+	expect(t, w, 400, malformed, "to its end")
 }
 
 func TestErrorsOfTheApplicationAreMapped(t *testing.T) {

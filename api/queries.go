@@ -105,7 +105,7 @@ func (a *aggregate) events(w *response, r *http.Request) error {
 func (a *aggregate) page(w *response, list []cluster.Recorded, limit int, position eventlog.Position) error {
 	out := history{Items: make([]recorded, 0, min(len(list), limit))}
 	for _, e := range list[:min(len(list), limit)] {
-		out.Items = append(out.Items, recorded{e.ID.String(), a.Current(e.Type), e.Version, e.Time, e.Actor, e.Data})
+		out.Items = append(out.Items, recorded{e.ID.String(), a.Current(e.Type), e.Version, e.Time, e.Actor, payloadJSON(e.Data)})
 	}
 	if n := len(out.Items); n > 0 && (len(list) > limit || n == maxEvents) {
 		out.Next = out.Items[n-1].Version
@@ -117,6 +117,16 @@ func (a *aggregate) page(w *response, list []cluster.Recorded, limit int, positi
 	w.Header()["Position"] = []string{position.String()}
 	w.json(data)
 	return nil
+}
+
+// payloadJSON is an event's data as JSON: as it is, or as a text in base64 where the
+// aggregate type's Codec writes something else.
+func payloadJSON(data []byte) json.RawMessage {
+	if json.Valid(data) {
+		return data
+	}
+	quoted, _ := json.Marshal(data) // bytes always can be
+	return quoted
 }
 
 // Limits of queries on views; framework.Query has those of Limit.

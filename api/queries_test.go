@@ -125,6 +125,13 @@ func TestAHistoryIsReadPageByPage(t *testing.T) {
 	expect(t, do(t, handlerOf(&script{history: historyOf(1000)}), call{"GET", "/v1/tribe/x/events?limit=1000", "", nil}), 200, nil, `"next":1000`)
 }
 
+func TestAPayloadThatIsNoJSONIsSentInBase64(t *testing.T) {
+	h := handlerOf(&script{history: func(string, uint64, int, eventlog.Positions) ([]cluster.Recorded, error) {
+		return []cluster.Recorded{{Data: []byte{0xff, 0, 1}}, {Data: nil}}, nil
+	}})
+	expect(t, do(t, h, call{"GET", "/v1/tribe/x/events", "", nil}), 200, nil, `"data":"/wAB"`, `"data":null`)
+}
+
 func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 	var got framework.Query
 	var name string

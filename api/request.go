@@ -128,8 +128,8 @@ func minPosition(r *http.Request) (eventlog.Positions, error) {
 	return at, nil
 }
 
-// body reads a request's body: JSON of at most max bytes. It is empty if there
-// is none.
+// body reads a request's body: JSON of at most max bytes. It is nil if there is
+// none, or nothing but space.
 func body(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
@@ -144,7 +144,19 @@ func body(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
 	if err != nil {
 		return nil, readProblem(err)
 	}
+	if blank(data) {
+		return nil, nil
+	}
 	return data, nil
+}
+
+func blank(data []byte) bool {
+	for _, c := range data {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return true
 }
 
 // read is io.ReadAll with one allocation where the size is known.
