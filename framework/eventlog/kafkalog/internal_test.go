@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,30 @@ func TestAPlaceIsFreeOnlyOnceNoPollHoldsItsRecords(t *testing.T) {
 	}
 	if run, _, _ := second.take(); len(run) != 0 {
 		t.Fatal("the second reader was given the first one's records")
+	}
+}
+
+func TestALogThatLostRecordsIsNotReadOn(t *testing.T) {
+	log, err := Open(t.Context(), Config{Brokers: kafkatest.Start(t).ListenAddrs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: "a", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := log.Read("a", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	f, err := r.(*reader).attached(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.fail(&kgo.ErrDataLoss{Topic: "a", ConsumedTo: 9, ResetTo: 4})
+	if _, err := r.Next(t.Context()); !errors.Is(err, eventlog.ErrOffset) || !strings.Contains(err.Error(), "lost the records from 4 on") {
+		t.Fatalf("error %v, want ErrOffset that names 4", err)
 	}
 }
 

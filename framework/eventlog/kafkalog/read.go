@@ -142,7 +142,7 @@ func (r *reader) check(ctx context.Context) error {
 // broken leaves the slot after an error and says what it means. The next Next
 // takes a place again.
 func (r *reader) broken(ctx context.Context, err error) error {
-	r.detach()
+	from := r.detach()
 	var loss *kgo.ErrDataLoss
 	switch {
 	case errors.As(err, &loss):
@@ -152,19 +152,25 @@ func (r *reader) broken(ctx context.Context, err error) error {
 			return outside
 		}
 	case missing(err):
+		if from != nil {
+			from.forget(r.at.topic, err)
+		}
 		return r.log.lost(ctx, r.at.topic, r.at.part)
 	}
 	return r.log.closed(err)
 }
 
-func (r *reader) detach() {
+// detach gives the reader's place up and returns the slot where it was, if any.
+func (r *reader) detach() *slot {
 	r.mu.Lock()
 	f := r.feed
 	r.feed = nil
 	r.mu.Unlock()
-	if f != nil {
-		f.slot.detach(f)
+	if f == nil {
+		return nil
 	}
+	f.slot.detach(f)
+	return f.slot
 }
 
 // convert makes a run of what franz-go fetched. Records before the position, of

@@ -193,6 +193,36 @@ func TestAReaderOfATopicThatIsDeletedIsTold(t *testing.T) {
 	}
 }
 
+func TestAReaderOfATopicThatIsMadeAnewIsTold(t *testing.T) {
+	c, log, topic := onFake(t, 2, kafkalog.Config{})
+	failed := make(chan error, 2)
+	for part := range int32(2) {
+		fill(t, log, topic, part, 3, 10)
+		r := reader(t, log, topic, part, 3)
+		go func() {
+			for {
+				if _, err := r.Next(patient(t)); err == nil || errors.Is(err, eventlog.ErrOffset) || errors.Is(err, context.DeadlineExceeded) {
+					failed <- err
+					return
+				}
+				<-time.After(5 * time.Millisecond)
+			}
+		}()
+	}
+	<-time.After(50 * time.Millisecond)
+	deleteTopic(t, c.ListenAddrs(), topic)
+	createTopic(t, c.ListenAddrs(), topic, 2, good())
+	for range 2 {
+		if err := <-failed; !errors.Is(err, eventlog.ErrOffset) {
+			t.Errorf("error %v, want ErrOffset: 3 is beyond the end of the new topic", err)
+		}
+	}
+	_, _ = log.Append(t.Context(), topic, 0, batch("x")) // may go to the old leader
+	if err := roundtrip(t, log, topic); err != nil {
+		t.Fatalf("the new topic: %v", err)
+	}
+}
+
 func TestReadersFollowLeadersThatMove(t *testing.T) {
 	c, log, topic := onFake(t, 2, kafkalog.Config{})
 	const n = 300

@@ -146,6 +146,21 @@ func (s *slot) detach(f *feed) {
 	s.mu.Unlock()
 }
 
+// forget makes the client ask for a topic anew, since franz-go goes on with the
+// identity of one that was deleted and made again. Other readers of the topic
+// take their places again.
+func (s *slot) forget(topic string, err error) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return
+	}
+	s.client.PurgeTopicsFromConsuming(topic)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(topic, -1, err)
+}
+
 func (s *slot) close() {
 	s.life.Lock()
 	s.closed = true

@@ -144,7 +144,7 @@ func (l *Log) lost(ctx context.Context, topic string, part int32) error {
 	if err := l.refind(ctx, topic, part); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s/%d moves between brokers; try again", topic, part)
+	return fmt.Errorf("%s/%d moves between brokers or was made anew; try again", topic, part)
 }
 
 // Ensure implements [eventlog.Log]. A new topic keeps its records for ever and is
