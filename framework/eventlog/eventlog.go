@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 )
 
 // Record is one entry of a partition. Its bytes are never changed once it is
@@ -18,14 +19,20 @@ type Record struct {
 	Value  []byte // the payload; may be empty
 }
 
-// MaxBatch is the most that one batch may hold, keys, headers and values
-// together: 900 KiB, below the 1 MiB that brokers take by default.
-const MaxBatch = 900 << 10
+// Limits of a batch. With a record's overhead they stay below the 1 MiB that
+// brokers take by default.
+const (
+	MaxBatch   = 900 << 10 // bytes of keys, headers and values together
+	MaxRecords = 5_000
+)
+
+// MaxPartitions is the most partitions that a topic may have.
+const MaxPartitions = 4096
 
 // Topic is what Ensure creates or checks.
 type Topic struct {
-	Name       string // [A-Za-z0-9._-], 1 to 200 characters
-	Partitions int    // at least 1
+	Name       string // [A-Za-z0-9._-], 1 to 200 characters, not "." or ".."
+	Partitions int    // 1 to MaxPartitions
 }
 
 // Log is a set of topics, each a fixed number of ordered, append-only
@@ -36,10 +43,11 @@ type Log interface {
 	// record after the other, and returns the first record's offset once it is
 	// durable. ErrTooLarge, ErrInvalid, ErrUnknownTopic and ErrClosed say that nothing was
 	// appended. After any other error it is unknown: the batch may be in the
-	// log, may come to be in it later, or never.
+	// log, may come to be in it later, or never. One that is under way when the
+	// log is closed ends with its true result or an error of unknown outcome.
 	Append(ctx context.Context, topic string, partition int32, batch []Record) (base int64, err error)
-	// Read reads a partition from an offset on. An offset outside
-	// [0, end] is an ErrOffset from the reader's Next.
+	// Read reads a partition from an offset on. An offset outside [0, end] is an
+	// ErrOffset from the reader's Next; an unknown topic shows here or there.
 	Read(topic string, partition int32, from int64) (Reader, error)
 	// End returns the offset that the next record will have, at least one past
 	// every record appended before the call.
@@ -47,15 +55,15 @@ type Log interface {
 	// Ensure creates the topic if it is missing, else checks that it fits: a
 	// *TopicError says what does not and how to mend it.
 	Ensure(ctx context.Context, t Topic) error
-	// Close releases what the log holds, once. Calls under way end with
-	// ErrClosed.
+	// Close releases what the log holds; later calls fail with ErrClosed. It may
+	// be called again.
 	Close() error
 }
 
 // Reader reads one partition in order. It is used by one goroutine at a time.
 type Reader interface {
 	// Next returns the records that follow, at least one, waiting for it until
-	// ctx ends. After an error the same records are still to be read: a
+	// ctx ends, and at most 10,000 or about 1 MiB at once. After an error the same records are still to be read: a
 	// passing failure may be retried, ErrOffset and *DamagedError do not pass.
 	Next(ctx context.Context) ([]Record, error)
 	// Close ends the reader; a Next under way returns ErrClosed.
@@ -64,7 +72,7 @@ type Reader interface {
 
 // Errors by which a caller decides what to do.
 var (
-	ErrTooLarge     = errors.New("batch larger than 900 KiB")
+	ErrTooLarge     = errors.New("batch larger than 900 KiB or 5000 records")
 	ErrInvalid      = errors.New("empty batch")
 	ErrUnknownTopic = errors.New("unknown topic or partition")
 	ErrOffset       = errors.New("offset outside the partition")
@@ -108,14 +116,27 @@ func Size(batch []Record) int {
 	return n
 }
 
-// Check returns ErrInvalid for an empty batch and ErrTooLarge for one above
-// MaxBatch; drivers call it first.
+// Check returns ErrInvalid for an empty batch and ErrTooLarge for one above its
+// limits; drivers call it first.
 func Check(batch []Record) error {
 	if len(batch) == 0 {
 		return ErrInvalid
 	}
-	if n := Size(batch); n > MaxBatch {
-		return fmt.Errorf("%w: %d bytes", ErrTooLarge, n)
+	if n := Size(batch); n > MaxBatch || len(batch) > MaxRecords {
+		return fmt.Errorf("%w: %d bytes, %d records", ErrTooLarge, n, len(batch))
+	}
+	return nil
+}
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,200}$`)
+
+// Check returns a *TopicError for what cannot be a topic; drivers call it first.
+func (t Topic) Check() error {
+	if !topicName.MatchString(t.Name) || t.Name == "." || t.Name == ".." {
+		return &TopicError{fmt.Sprintf("%.80q", t.Name), "its name cannot be used", "use 1 to 200 of the characters A-Z a-z 0-9 . _ -"}
+	}
+	if t.Partitions < 1 || t.Partitions > MaxPartitions {
+		return &TopicError{t.Name, fmt.Sprintf("%d partitions were asked for", t.Partitions), fmt.Sprintf("ask for 1 to %d", MaxPartitions)}
 	}
 	return nil
 }

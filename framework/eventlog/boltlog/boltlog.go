@@ -36,9 +36,6 @@ type Options struct {
 	TailBytes int
 }
 
-// MaxPartitions is the most partitions that a topic may have.
-const MaxPartitions = 4096
-
 // Errors of opening a file and of using it.
 var (
 	ErrForeign  = errors.New("not a boltlog file")
@@ -220,7 +217,7 @@ func (l *Log) End(ctx context.Context, topic string, part int32) (int64, error) 
 
 // Ensure implements [eventlog.Log].
 func (l *Log) Ensure(ctx context.Context, t eventlog.Topic) error {
-	if err := checkTopic(t); err != nil {
+	if err := t.Check(); err != nil {
 		return err
 	}
 	err := ctx.Err()
@@ -257,30 +254,6 @@ func (l *Log) has(t eventlog.Topic) error {
 			Remedy:  fmt.Sprintf("ask for %d partitions, or use another name", have)}
 	}
 	return nil
-}
-
-// checkTopic refuses what cannot be a topic.
-func checkTopic(t eventlog.Topic) error {
-	if !named(t.Name) {
-		return &eventlog.TopicError{Topic: fmt.Sprintf("%.80q", t.Name), Problem: "its name cannot be used",
-			Remedy: "use 1 to 200 of the characters A-Z a-z 0-9 . _ -"}
-	}
-	if t.Partitions < 1 || t.Partitions > MaxPartitions {
-		return &eventlog.TopicError{Topic: t.Name, Problem: fmt.Sprintf("%d partitions were asked for", t.Partitions),
-			Remedy: fmt.Sprintf("ask for 1 to %d", MaxPartitions)}
-	}
-	return nil
-}
-
-func named(s string) bool {
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 200 && s != "." && s != ".."
 }
 
 // Topics returns the topics of the file, in no particular order.

@@ -277,7 +277,7 @@ func readTopics(tx *bbolt.Tx) (map[string]int, error) {
 			return fmt.Errorf("the entry of topic %.80q is mangled", k)
 		}
 		t := eventlog.Topic{Name: string(k), Partitions: int(binary.BigEndian.Uint32(v))}
-		if err := checkTopic(t); err != nil {
+		if err := t.Check(); err != nil {
 			return fmt.Errorf("the entry of topic %.80q is mangled: %w", k, err)
 		}
 		topics[t.Name] = t.Partitions

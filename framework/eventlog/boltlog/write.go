@@ -63,9 +63,6 @@ func (l *Log) append(ctx context.Context, topic string, part int32, records []ev
 	if err := eventlog.Check(records); err != nil {
 		return 0, err
 	}
-	if len(records) > eventlog.MaxBatch {
-		return 0, fmt.Errorf("%w: %d records, at most %d fit", eventlog.ErrTooLarge, len(records), eventlog.MaxBatch)
-	}
 	p, err := l.find(topic, part)
 	if err != nil {
 		return 0, err

@@ -146,7 +146,7 @@ func sized(n, size int) []eventlog.Record {
 func greatestBatchFits(f *fixture) {
 	topic := f.topic(1)
 	at := int64(0)
-	for _, n := range []int{1, 7, 4096} {
+	for _, n := range []int{1, 7, eventlog.MaxRecords} {
 		batch := sized(n, eventlog.MaxBatch)
 		if base := f.append(topic, 0, batch); base != at {
 			f.Fatalf("base %d, want %d", base, at)
@@ -171,6 +171,7 @@ func refusedBatchLeavesNothing(f *fixture) {
 		{"one byte too large", sized(1, eventlog.MaxBatch+1), eventlog.ErrTooLarge},
 		{"one byte too large in many", sized(100, eventlog.MaxBatch+1), eventlog.ErrTooLarge},
 		{"twice too large", sized(3, 2*eventlog.MaxBatch), eventlog.ErrTooLarge},
+		{"one record too many", records("m", eventlog.MaxRecords+1, 20), eventlog.ErrTooLarge},
 	} {
 		if _, err := f.log.Append(f.within(patience), topic, 0, c.batch); !errors.Is(err, c.want) {
 			f.Errorf("%s: error %v, want %v", c.name, err, c.want)

@@ -28,9 +28,6 @@ const (
 	maxRunBytes = 1 << 20 // bytes, unless a single record is larger
 )
 
-// MaxPartitions is the most partitions that a topic may have.
-const MaxPartitions = 4096
-
 // ErrNoAnswer is what an append returns whose acknowledgement a fault took
 // away. It says nothing about whether the batch is in the log.
 var ErrNoAnswer = errors.New("no answer: the outcome is unknown")
@@ -212,7 +209,7 @@ func (l *Log) Ensure(ctx context.Context, t eventlog.Topic) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("ensure topic %s: %w", t.Name, err)
 	}
-	if err := check(t); err != nil {
+	if err := t.Check(); err != nil {
 		return err
 	}
 	have, ok := l.topics[t.Name]
@@ -233,30 +230,6 @@ func newPartitions(n int) []*partition {
 		ps[i] = &partition{changed: make(chan struct{})}
 	}
 	return ps
-}
-
-// check refuses names that not every driver could hold.
-func check(t eventlog.Topic) error {
-	if !named(t.Name) {
-		return &eventlog.TopicError{Topic: fmt.Sprintf("%.80q", t.Name), Problem: "its name cannot be used",
-			Remedy: "use 1 to 200 of the characters A-Z a-z 0-9 . _ -"}
-	}
-	if t.Partitions < 1 || t.Partitions > MaxPartitions {
-		return &eventlog.TopicError{Topic: t.Name, Problem: fmt.Sprintf("%d partitions were asked for", t.Partitions),
-			Remedy: fmt.Sprintf("ask for 1 to %d", MaxPartitions)}
-	}
-	return nil
-}
-
-func named(s string) bool {
-	for _, c := range []byte(s) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return len(s) >= 1 && len(s) <= 200 && s != "." && s != ".."
 }
 
 // Close implements [eventlog.Log]: it ends this connection. Closing it again
