@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 )
 
 // options is what the command line says.
@@ -37,6 +38,9 @@ Flags:
 Stop it with Ctrl-C: requests under way are finished. A second one ends it at once.
 `
 
+// appName is what framework.Config.App must be.
+var appName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+
 // parse reads the command line. Its errors are flag.ErrHelp and errUsage.
 func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	var o options
@@ -49,8 +53,11 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	f.StringVar(&o.advertise, "advertise", "", "")
 	f.BoolVar(&o.demo, "demo", true, "")
 	err := f.Parse(args)
-	if err == nil && f.NArg() > 0 {
+	switch {
+	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case err == nil && !appName.MatchString(o.app):
+		err = fmt.Errorf("--app %q: want %s", o.app, appName)
 	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):

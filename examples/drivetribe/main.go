@@ -21,6 +21,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/drivetrain-go/drivetrain/api"
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
@@ -39,6 +41,9 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
 		os.Exit(2)
+	case errors.Is(err, syscall.EADDRINUSE):
+		fmt.Fprintf(os.Stderr, "drivetribe: %v; --listen and --admin name others\n", err)
+		os.Exit(1)
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "drivetribe: %v\n", err)
 		os.Exit(1)
@@ -51,9 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cfg := embedded.Config(o.data)
-	cfg.App = o.app
-	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg, opened := config(o, stderr)
 	app := framework.New(cfg)
 	register(app)
 	var background sync.WaitGroup
@@ -62,11 +65,33 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer cancel()
 	return api.Serve(ctx, app, o.listen, api.AdminAddr(o.admin), api.CallerHeader("User"), api.Title("Drivetribe"),
 		api.Listening(func(public, admin net.Addr) {
-			greet(stdout, public, admin, o)
-			if o.demo {
-				background.Go(func() { demonstrate(ctx, app, stdout, stderr) })
-			}
+			background.Go(func() {
+				select {
+				case <-ctx.Done():
+				case <-opened:
+					greet(stdout, public, admin, o)
+					demonstrate(ctx, app, o, stdout, stderr)
+				}
+			})
 		}))
+}
+
+// config is where Drivetribe runs: all of it in this process. The channel is
+// closed once its data folder is open.
+func config(o options, stderr io.Writer) (framework.Config, <-chan struct{}) {
+	cfg, opened := embedded.Config(o.data), make(chan struct{})
+	cfg.App = o.app
+	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg.Metrics = prometheus.NewRegistry()
+	open := cfg.Open
+	cfg.Open = func(ctx context.Context) (framework.Resources, error) {
+		r, err := open(ctx)
+		if err == nil {
+			close(opened)
+		}
+		return r, err
+	}
+	return cfg, opened
 }
 
 // register declares all that Drivetribe is.
@@ -86,15 +111,18 @@ func register(app *framework.App) {
 func greet(w io.Writer, public, admin net.Addr, o options) {
 	fmt.Fprintf(w, `Drivetribe  http://%[1]s        its API, described at http://%[1]s/docs
             http://%[2]s        for operators: /metrics, /readyz
-            %[3]s
+            data in %[3]s
 
 Try:  curl -H 'User: you' http://%[1]s/v1/post/hello/publish --json '{"tribe":"hikers","text":"Hello!"}'
       curl http://%[1]s/v1/views/tribe-feed/hikers
 `, public, admin, o.data)
 }
 
-// demonstrate fills an empty log with the demo world.
-func demonstrate(ctx context.Context, app *framework.App, stdout, stderr io.Writer) {
+// demonstrate fills an empty log with the demo world, unless that is not wanted.
+func demonstrate(ctx context.Context, app *framework.App, o options, stdout, stderr io.Writer) {
+	if !o.demo {
+		return
+	}
 	switch filled, err := fill(ctx, app); {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -30,7 +30,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 	listed := regexp.MustCompile(`(?m)^  --([a-z]+)`).FindAllStringSubmatch(usage, -1)
 	for _, m := range listed {
-		args := []string{"--" + m[1] + "=true"}
+		args := []string{"--" + m[1] + "=true"} // a name, an address and a truth value as well
 		if _, err := parse(args, io.Discard, io.Discard); err != nil {
 			t.Errorf("--help lists --%s, which is no flag", m[1])
 		}
@@ -41,7 +41,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 }
 
 func TestAWrongCommandLineIsOneLineWithTheRemedy(t *testing.T) {
-	for _, args := range [][]string{{"--nope"}, {"--demo=perhaps"}, {"start"}} {
+	for _, args := range [][]string{{"--nope"}, {"--demo=perhaps"}, {"start"}, {"--app", "Not a name"}} {
 		var out, msg bytes.Buffer
 		_, err := parse(args, &out, &msg)
 		text := msg.String()
