@@ -1,0 +1,17 @@
+// Package e2e holds the tests that run the built Drivetribe as its users do:
+// as a process, over HTTP, killed and started again. An auditor of its own then
+// reads the log's file and says whether all is there; it shares no code with
+// what it audits.
+//
+//	go test ./tests/e2e                        3,000 commands
+//	E2E_COMMANDS=20000 go test -v ./tests/e2e  as make e2e does
+//
+// The environment may set E2E_COMMANDS and E2E_SEED.
+//
+// File map: program_test.go starts and ends processes; traffic_test.go sends
+// commands and tally_test.go keeps what was sent and answered; log_test.go reads
+// the log's file and fold_test.go says what is valid in it; model_test.go makes
+// the views of the tally alone, and audit_test.go compares all of it.
+// planted_test.go shows that the audit finds what is wrong. The rest are tests of
+// the program as a whole, named after what they try.
+package e2e
