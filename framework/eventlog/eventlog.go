@@ -46,8 +46,9 @@ type Log interface {
 	// log, may come to be in it later, or never. One that is under way when the
 	// log is closed ends with its true result or an error of unknown outcome.
 	Append(ctx context.Context, topic string, partition int32, batch []Record) (base int64, err error)
-	// Read reads a partition from an offset on. An offset outside [0, end] is an
-	// ErrOffset from the reader's Next; an unknown topic shows here or there.
+	// Read reads a partition from an offset on. One below the first record that
+	// is kept, or beyond the end, is an ErrOffset from the reader's Next; an
+	// unknown topic shows here or there.
 	Read(topic string, partition int32, from int64) (Reader, error)
 	// End returns the offset that the next record will have, at least one past
 	// every record appended before the call.
@@ -65,6 +66,7 @@ type Reader interface {
 	// Next returns the records that follow, at least one, waiting for it until
 	// ctx ends, and at most 10,000 or about 1 MiB at once. After an error the same records are still to be read: a
 	// passing failure may be retried, ErrOffset and *DamagedError do not pass.
+	// Offsets ascend and may have gaps, where others' transactions ended.
 	Next(ctx context.Context) ([]Record, error)
 	// Close ends the reader; a Next under way returns ErrClosed.
 	Close() error
@@ -72,7 +74,7 @@ type Reader interface {
 
 // Errors by which a caller decides what to do.
 var (
-	ErrTooLarge     = errors.New("batch larger than 900 KiB or 5000 records")
+	ErrTooLarge     = errors.New("batch too large: at most 900 KiB and 5000 records fit")
 	ErrInvalid      = errors.New("empty batch")
 	ErrUnknownTopic = errors.New("unknown topic or partition")
 	ErrOffset       = errors.New("offset outside the partition")
