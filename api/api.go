@@ -78,8 +78,11 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 // operator's browser cannot reach it.
 //
 // Its figures are those of Config.Metrics if that is also a prometheus.Gatherer,
-// as *prometheus.Registry is. If not, they are the process's alone: those of
-// requests then show only where Serve runs both.
+// as *prometheus.Registry is; Go's and the process's own are added to it. If not,
+// they are these and those of requests, the latter only where Serve runs both.
+//
+// It imports net/http/pprof, which also adds its pages to http.DefaultServeMux:
+// do not serve that one to strangers.
 func Admin(a *framework.App, options ...Option) http.Handler {
 	return newServer(a, options).admin()
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -342,6 +343,30 @@ func TestMoreRequestsThanAllowedAreTurnedAway(t *testing.T) {
 		t.Fatalf("the first request got %d", code)
 	}
 	expect(t, do(t, h, call{"GET", "/v1/tribe/x", "", nil}), 200, nil)
+}
+
+func TestRequestsAtOnceDoNotMix(t *testing.T) {
+	s := &script{execute: func(_ context.Context, c framework.Call) (cluster.Result, error) {
+		return cluster.Result{Version: 1, Events: []cluster.Recorded{{Type: c.ID, Version: 1}}}, nil
+	}}
+	h := handlerOf(s)
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			for i := range 50 {
+				id := fmt.Sprintf("t%d-%d", n, i)
+				good := do(t, h, call{"POST", "/v1/tribe/" + id + "/found", `{"name":"a"}`, nil})
+				if !strings.Contains(good.Body.String(), `"type":"`+id+`"`) {
+					t.Errorf("%s was answered with %s", id, good.Body)
+				}
+				bad := do(t, h, call{"POST", "/v1/tribe/" + id + "/found", `{"name":"a","` + id + `":1}`, nil})
+				if len(bad.problem.Errors) != 1 || bad.problem.Errors[0].Location != "body."+id {
+					t.Errorf("%s was answered with %s", id, bad.Body)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestIsIDIsTheFrameworksPattern(t *testing.T) {
