@@ -37,7 +37,8 @@ type Mark struct {
 }
 
 // Batch is what a task writes at once: the last state of each key that a run of
-// records changed, and the mark behind that run.
+// records changed, and the mark behind that run. An entry both added and removed
+// stays. Search stores keep no sets, and refuse Adds and Removes.
 type Batch struct {
 	Partition int32
 	Epoch     uint64 // from Open
@@ -49,12 +50,17 @@ type Batch struct {
 	Removes   []Entry
 }
 
-// Put is a document as it shall be. Value is JSON, opaque to document stores.
-// A key occurs at most once in the puts and deletes of a batch.
+// Put is a document as it shall be. Value is JSON, opaque to document stores; a
+// search store wants an object. A key occurs at most once in the puts and deletes
+// of a batch.
+//
+// A search store leaves out a put or delete whose Offset is below that of the
+// key's last change, for it comes late; at an equal Offset the put wins over what
+// is there. A document store takes what a batch at the mark brings.
 type Put struct {
 	Key    string
 	Value  []byte
-	Offset int64 // of the record that last changed it, in the batch's partition
+	Offset int64 // of the record that last changed it, in the batch's partition; at least 0
 }
 
 // Ref names a document or a set in a partition's part.
@@ -68,16 +74,20 @@ type Ref struct {
 // both as bytes, and holds an entry once.
 type Entry struct {
 	Set    string
-	Sort   string // must not hold a zero byte
+	Sort   string // may be empty; must not hold a zero byte
 	Member string
 }
 
-// Limits of a store.
+// Limits of a store. [Batch.Check] and [Query.Check] name what is beyond them.
 const (
 	MaxBatch = 10_000    // puts, deletes, adds and removes of a batch together
-	MaxKey   = 512       // bytes of a key, a set's name, a member
+	MaxBytes = 256 << 20 // bytes of a batch's documents together
+	MaxKey   = 512       // bytes of a key, a set's name, a member, which have one at least, and of a Sort
 	MaxValue = 900 << 10 // bytes of a document
 	MaxPage  = 1_000     // entries or hits of one answer
+	MaxDepth = 10_000    // hits that paging reaches: Skip and Size together
+	MaxText  = 16 << 10  // bytes of a query's text
+	MaxWords = 100       // words of a query's text, repeated ones counted once
 )
 
 // Store is what both kinds have in common. It is safe for concurrent use; every
@@ -107,7 +117,9 @@ type Documents interface {
 	// Sizes returns the number of entries of each set, 0 where there is none.
 	Sizes(ctx context.Context, g Generation, sets []Ref) ([]int64, error)
 	// Page merges sets from their greatest entry down, from behind after (nil:
-	// from the start), and returns at most n.
+	// from the start), and returns at most n. Entries of several sets that agree
+	// in Sort and Member follow one another by Set, from the greatest down; an
+	// entry that a set has in several partitions comes once.
 	Page(ctx context.Context, g Generation, sets []Ref, after *Entry, n int) ([]Entry, error)
 }
 
@@ -120,7 +132,8 @@ type Search interface {
 	Prepare(ctx context.Context, g Generation, fields Fields) error
 	// Refresh lets Find see all that was written before the call.
 	Refresh(ctx context.Context, g Generation) error
-	// Find returns what matches, best first, equally good ones by key.
+	// Find returns what matches, best first, equally good ones by key. A text
+	// that is not blank but holds no word, such as "*", finds nothing.
 	Find(ctx context.Context, g Generation, q Query) (Hits, error)
 }
 
@@ -139,9 +152,9 @@ const (
 
 // Query asks for documents.
 type Query struct {
-	Text string            // words, all of which must occur in some text field; empty: every document
+	Text string            // at most MaxWords words, all of which must occur in some text field; empty: every document
 	Is   map[string]string // keyword fields that must have exactly this value
-	Skip int               // hits to leave out, at most 10,000 - Size
+	Skip int               // hits to leave out, at most MaxDepth - Size
 	Size int               // hits to return, 1 to MaxPage
 }
 
@@ -168,5 +181,5 @@ type BehindError struct {
 }
 
 func (e *BehindError) Error() string {
-	return fmt.Sprintf("the store is at offset %d, not at %d", e.Mark.Next, e.From)
+	return fmt.Sprintf("the store is at offset %d of epoch %d, not at offset %d", e.Mark.Next, e.Mark.Epoch, e.From)
 }

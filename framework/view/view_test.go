@@ -17,7 +17,7 @@ func TestGenerationIsWrittenWithColons(t *testing.T) {
 
 func TestBehindErrorSaysWhereTheStoreIsAndSurvivesWrapping(t *testing.T) {
 	err := fmt.Errorf("write: %w", &view.BehindError{Mark: view.Mark{Epoch: 3, Next: 17}, From: 40})
-	if got, want := err.Error(), "write: the store is at offset 17, not at 40"; got != want {
+	if got, want := err.Error(), "write: the store is at offset 17 of epoch 3, not at offset 40"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	var behind *view.BehindError

@@ -15,17 +15,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// Limits of a query, beside those of package view.
-const (
-	// MaxWords is the most words that a query's text may have, repeated ones
-	// counted once.
-	MaxWords = 100
-	// maxDepth is how far paging reaches.
-	maxDepth = 10_000
-)
-
-// Find implements view.Search. A text that is not blank but holds no word, such
-// as "*", finds nothing.
+// Find implements view.Search.
 func (s *Store) Find(ctx context.Context, g view.Generation, q view.Query) (view.Hits, error) {
 	x, err := s.generation(ctx, g)
 	var hits view.Hits
@@ -39,8 +29,11 @@ func (s *Store) Find(ctx context.Context, g view.Generation, q view.Query) (view
 }
 
 func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) {
+	if err := q.Check(x.fields); err != nil {
+		return view.Hits{}, err
+	}
 	terms := termsOf(q.Text)
-	if err := x.checkQuery(q, terms); err != nil {
+	if err := view.CheckWords(len(terms)); err != nil {
 		return view.Hits{}, err
 	}
 	all := strings.TrimSpace(q.Text) == ""
@@ -62,23 +55,6 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 		return view.Hits{}, err
 	}
 	return load(r, top)
-}
-
-func (x *generation) checkQuery(q view.Query, terms []string) error {
-	switch {
-	case q.Size < 1 || q.Size > view.MaxPage:
-		return fmt.Errorf("page of %d hits; want 1 to %d", q.Size, view.MaxPage)
-	case q.Skip < 0 || q.Skip > maxDepth-q.Size:
-		return fmt.Errorf("%d hits to leave out; want 0 to %d for a page of %d: narrow the query", q.Skip, maxDepth-q.Size, q.Size)
-	case len(terms) > MaxWords:
-		return fmt.Errorf("text of %d words; at most %d", len(terms), MaxWords)
-	}
-	for name := range q.Is {
-		if x.fields[name] != view.Keyword {
-			return fmt.Errorf("field %q is not prepared as view.Keyword", name)
-		}
-	}
-	return nil
 }
 
 // termsOf returns the words of a query's text, each once.

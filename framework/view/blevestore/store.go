@@ -106,10 +106,8 @@ func (s *Store) prepare(ctx context.Context, g view.Generation, fields view.Fiel
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for name, kind := range fields {
-		if kind != view.Text && kind != view.Keyword {
-			return fmt.Errorf("field %q has kind %d; want view.Text or view.Keyword", name, kind)
-		}
+	if err := fields.Check(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -91,7 +91,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	_, err = s.Find(t.Context(), posts, view.Query{Size: 1, Is: map[string]string{"title": "x"}})
 	wantError(err, `field "title" is not prepared as view.Keyword`)
 	var long strings.Builder
-	for i := range blevestore.MaxWords + 1 {
+	for i := range view.MaxWords + 1 {
 		fmt.Fprintf(&long, "word%d ", i)
 	}
 	_, err = s.Find(t.Context(), posts, view.Query{Size: 1, Text: long.String()})

@@ -38,8 +38,7 @@ func (s *Store) open(ctx context.Context, g view.Generation, partition int32) (v
 	return mark, x.index.SetInternal(markKey(partition), encodeMark(mark))
 }
 
-// Write implements view.Store. A put or delete whose Offset is below that of
-// its key's last change is left out. A batch that was given up is still applied.
+// Write implements view.Store. A batch that was given up is still applied.
 func (s *Store) Write(ctx context.Context, g view.Generation, b *view.Batch) error {
 	if err := s.write(ctx, g, b); err != nil {
 		return fmt.Errorf("bleve: write %s, partition %d: %w", g, b.Partition, err)
@@ -48,7 +47,7 @@ func (s *Store) Write(ctx context.Context, g view.Generation, b *view.Batch) err
 }
 
 func (s *Store) write(ctx context.Context, g view.Generation, b *view.Batch) error {
-	if err := check(b); err != nil {
+	if err := b.CheckSearch(); err != nil {
 		return err
 	}
 	x, err := s.generation(ctx, g)
@@ -137,7 +136,7 @@ func (x *generation) batch(p *part, b *view.Batch, docs []*document.Document) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := refusal(mark, b); err != nil {
+	if err := b.Follows(mark); err != nil {
 		return nil, err
 	}
 	batch := index.NewBatch()
@@ -156,19 +155,6 @@ func (x *generation) batch(p *part, b *view.Batch, docs []*document.Document) (*
 	}
 	batch.SetInternal(markKey(b.Partition), encodeMark(view.Mark{Epoch: mark.Epoch, Next: b.Next}))
 	return batch, nil
-}
-
-// refusal says why a batch does not fit the mark. Epochs only rise, so a part
-// of epoch 0 is one that has lost its writer's Open.
-func refusal(mark view.Mark, b *view.Batch) error {
-	lost := mark.Epoch < b.Epoch && (mark.Epoch == 0 || mark.Next != b.From)
-	switch {
-	case lost, mark.Epoch == b.Epoch && mark.Next != b.From:
-		return &view.BehindError{Mark: mark, From: b.From}
-	case mark.Epoch != b.Epoch:
-		return view.ErrFenced
-	}
-	return nil
 }
 
 // late reports whether a later record has changed key.

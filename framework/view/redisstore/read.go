@@ -112,10 +112,17 @@ func checkPage(sets []view.Ref, after *view.Entry, n int) error {
 	if err := checkRefs(sets); err != nil {
 		return err
 	}
-	if after == nil {
-		return nil
+	if after != nil && strings.IndexByte(after.Sort, 0) >= 0 {
+		return fmt.Errorf("page behind sort %q, which holds a zero byte", after.Sort)
 	}
-	return checkSort(after)
+	return nil
+}
+
+func checkRefs(refs []view.Ref) error {
+	if len(refs) > view.MaxPage {
+		return fmt.Errorf("%d refs in one read; at most %d", len(refs), view.MaxPage)
+	}
+	return nil
 }
 
 func (s *Store) page(ctx context.Context, g view.Generation, sets []view.Ref, after *view.Entry, n int) ([]view.Entry, error) {

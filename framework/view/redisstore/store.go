@@ -63,10 +63,10 @@ func (s *Store) Open(ctx context.Context, g view.Generation, partition int32) (v
 	return mark, nil
 }
 
-// Write implements view.Store. The batch's documents together may have at most
-// MaxBytes. An entry that is added and removed in one batch stays.
+// Write implements view.Store. The server holds a script's arguments twice, up
+// to 2 × view.MaxBytes while it runs.
 func (s *Store) Write(ctx context.Context, g view.Generation, b *view.Batch) error {
-	err := check(b)
+	err := b.Check()
 	if err == nil {
 		keys, args := encode(g, b)
 		err = s.write(ctx, b, keys, args)
@@ -88,17 +88,10 @@ func (s *Store) write(ctx context.Context, b *view.Batch, keys []string, args []
 	if err != nil {
 		return err
 	}
-	return refusal(mark, b)
-}
-
-// refusal says why a batch does not fit the mark that the store has. Epochs
-// only rise, so an epoch below the writer's is a part that lost its Open.
-func refusal(mark view.Mark, b *view.Batch) error {
-	lost := mark.Epoch < b.Epoch && (mark.Epoch == 0 || mark.Next != b.From)
-	if mark.Epoch == b.Epoch || lost {
-		return &view.BehindError{Mark: mark, From: b.From}
+	if err := b.Follows(mark); err != nil {
+		return err
 	}
-	return view.ErrFenced
+	return fmt.Errorf("a mark %q that is not as this package writes it: another program has written to this key", found)
 }
 
 // Marks implements view.Store.

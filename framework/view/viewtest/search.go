@@ -297,6 +297,9 @@ func greaterOffsetWins(x *index) {
 	b.Deletes = []view.Ref{{Key: "a", Offset: 65}}
 	w.must(b)
 	x.wantFound("third", nil, "a")
+	w.must(late(70, "again"))
+	x.wantFound("", nil, "a")
+	x.wantFound("again", nil, "a")
 	x.wantMark(0, w.mark)
 }
 
@@ -374,11 +377,26 @@ func queryLimitsAreNamed(x *index) {
 		{view.Query{Size: view.MaxPage + 1}, "1000"},
 		{view.Query{Size: 10, Skip: -1}, "-1"},
 		{view.Query{Size: 10, Skip: 9_991}, "9991"},
+		{view.Query{Size: 10, Text: distinctWords(view.MaxWords + 1)}, "at most 100"},
+		{view.Query{Size: 10, Text: strings.Repeat("東 ", view.MaxText/4+1)}, "16384"},
+		{view.Query{Size: 10, Is: map[string]string{"title": "alpha"}}, `"title"`},
+		{view.Query{Size: 10, Is: map[string]string{"none": "alpha"}}, `"none"`},
 	} {
 		_, err := x.store.Find(x.ctx, x.g, c.q)
 		wantNamed(&x.subject, err, c.want)
 	}
 	x.find(view.Query{Size: 10, Skip: 9_990})
+	x.writer(0).put("a", post(distinctWords(view.MaxWords), "", ""))
+	x.wantFound(distinctWords(view.MaxWords), nil, "a")
+	x.wantFound(strings.Repeat("word0 Word1 ", view.MaxWords), nil, "a")
+}
+
+func distinctWords(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "word%d ", i)
+	}
+	return text.String()
 }
 
 func queriesEndWithTheirContext(x *index) {

@@ -12,12 +12,10 @@
 // that stores on a shared server can be tested; a store that is a [Dropper] is
 // cleaned behind each test.
 //
-// Where package view leaves room, the suite decides as follows. Entries of
-// several sets that agree in Sort and Member follow one another by Set, from the
-// greatest down. A batch on a part that has lost its marks is a BehindError, not
-// ErrFenced, since nobody has taken over. A query whose text holds no word, such
-// as "*", finds nothing. Whether documents of one key in two partitions of a
-// search index are one is left open.
+// Where package view leaves room, the suite decides as follows. A batch on a part
+// that has lost its marks is a BehindError, not ErrFenced, since nobody has taken
+// over. Whether documents of one key in two partitions of a search index are one
+// is left open.
 package viewtest
 
 import (
