@@ -16,6 +16,7 @@ type history struct {
 	commits []commitSeen
 	states  map[string][]string // of each aggregate, as JSON, by version
 	ends    map[string][]int64  // of each aggregate, by version: where it took effect
+	digests map[event.ID]uint64 // by command
 	epoch   uint64
 }
 
@@ -41,7 +42,7 @@ type recordSeen struct {
 
 // replay reads a log from its first record.
 func replay(t testing.TB, records []eventlog.Record) *history {
-	h := &history{states: map[string][]string{}, ends: map[string][]int64{}}
+	h := &history{states: map[string][]string{}, ends: map[string][]int64{}, digests: map[event.ID]uint64{}}
 	var open []recordSeen
 	for i := range records {
 		r := &records[i]
@@ -92,6 +93,7 @@ func (h *history) judge(t testing.TB, open []recordSeen) {
 		c.events = append(c.events, eventSeen{e.ID, e.Type, e.data})
 	}
 	h.commits = append(h.commits, c)
+	h.digests[c.command] = last.Digest
 	all := h.facts(key)
 	for i := range open {
 		h.states[key] = append(h.states[key], jsonOf(all[:len(all)-len(open)+i+1]))

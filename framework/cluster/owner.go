@@ -50,7 +50,7 @@ type Owner struct {
 	cfg      OwnerConfig
 	requests chan *request
 	spare    sync.Pool     // of requests that were answered, given back by the caller who got the answer
-	ended    chan struct{} // closed once Run answers nobody any more
+	ended    chan struct{} // closed when Run has stopped to work
 	status   atomic.Pointer[Status]
 
 	fold       *partition.Fold
@@ -125,12 +125,6 @@ func (r *request) tell(a reply) {
 	r.done <- struct{}{}
 }
 
-// refuse answers a request that the owner can do no more for.
-func (r *request) refuse(reason string) {
-	s := r.state.Load()
-	r.answer(Result{}, &UnavailableError{Reason: reason, Unresolved: s == sent || s == behind, RetryAfter: retryAfter})
-}
-
 // Execute hands a command to the owner and waits for its outcome until ctx ends.
 // Errors: a Rejecter, *ConflictError, *UnavailableError, *BrokenError,
 // ErrKeyReused, ErrTooLate, eventlog.ErrTooLarge, or what the decision returned.
@@ -199,7 +193,7 @@ func (o *Owner) folded() eventlog.Position {
 // wait queues a request and waits for its answer until ctx or Run ends.
 func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) error) reply {
 	if s := o.Status(); !s.Serving && s.Reason != starting {
-		return reply{err: o.unavailable("partition %d is not served: %s", o.cfg.Partition, s.Reason)}
+		return reply{err: o.notServed()}
 	}
 	r := o.spare.Get().(*request)
 	*r = request{Request: req, at: o.cfg.Clock.Now().UTC(), key: partition.Key(req.Aggregate.TypeName(), req.ID), inspect: inspect, done: r.done}
@@ -212,9 +206,10 @@ func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) 
 	case <-r.done:
 		return o.take(r)
 	case <-ctx.Done():
+		return o.giveUp(r, o.unavailable("partition %d did not get to it in time", o.cfg.Partition))
 	case <-o.ended:
+		return o.giveUp(r, o.notServed())
 	}
-	return o.giveUp(r)
 }
 
 // take returns an answer that has come.
@@ -225,8 +220,9 @@ func (o *Owner) take(r *request) reply {
 	return a
 }
 
-// giveUp ends a caller's wait; an answer that has just come is still taken.
-func (o *Owner) giveUp(r *request) reply {
+// giveUp ends a caller's wait; an answer that has just come is still taken. A
+// request that was not sent gets err.
+func (o *Owner) giveUp(r *request, err error) reply {
 	was := r.state.Swap(gone)
 	select {
 	case <-r.done:
@@ -234,9 +230,13 @@ func (o *Owner) giveUp(r *request) reply {
 	default:
 	}
 	if was == queued {
-		return reply{err: o.unavailable("partition %d did not get to it in time", o.cfg.Partition)}
+		return reply{err: err}
 	}
 	return reply{err: &UnavailableError{Reason: "the outcome is not known yet", Unresolved: true, RetryAfter: retryAfter}}
+}
+
+func (o *Owner) notServed() error {
+	return o.unavailable("partition %d is not served: %s", o.cfg.Partition, o.Status().Reason)
 }
 
 func (o *Owner) unavailable(format string, args ...any) error {

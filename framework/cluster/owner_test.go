@@ -35,16 +35,21 @@ func TestAnOwnerDecidesNothingBeforeItsClaimIsAcknowledged(t *testing.T) {
 }
 
 func TestAClaimFoundVoidIsMadeAnew(t *testing.T) {
-	script(t, func(p *play) {
-		n := p.idle()
-		n.then(func() { p.claim(7) })
-		n.start()
-		time.Sleep(time.Second)
-		n.send(ask("a", 1, add("x"))).accepted(1)
-		if h := replay(p, p.log.Records(topic, 0)); n.kinds() != "cc1" || h.epoch != 8 {
-			p.Fatalf("sent %s, epoch %d", n.kinds(), h.epoch)
-		}
-	})
+	for _, other := range []uint64{1, 7} { // as high as ours, and higher
+		script(t, func(p *play) {
+			n := p.idle()
+			n.then(func() { p.claim(other) })
+			n.start()
+			if s := n.Status(); s.Serving {
+				p.Fatalf("it serves another's epoch: %+v", s)
+			}
+			time.Sleep(time.Second)
+			n.send(ask("a", 1, add("x"))).accepted(1)
+			if h := replay(p, p.log.Records(topic, 0)); n.kinds() != "cc1" || h.epoch != other+1 {
+				p.Fatalf("sent %s, epoch %d", n.kinds(), h.epoch)
+			}
+		})
+	}
 }
 
 // busy lets a commit hang in an append until release is called.
@@ -157,6 +162,52 @@ func TestARejectionThatTheNewStateAcceptsGoesOnAsACommand(t *testing.T) {
 		release()
 		late.accepted(2)
 		p.valid(3)
+	})
+}
+
+func TestARejectionIsNotAnsweredOnCommitsInFlight(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		_, release := n.busy()
+		first, second := n.send(ask("a", 1, between(1, 2, "x"))), n.send(ask("a", 2, between(1, 2, "y")))
+		n.send(ask("a", 3, add("z")))
+		n.suffers(memlog.None, memlog.Delayed)
+		release() // with z in the log the first is accepted, and the second has lost
+		if second.answered() {
+			p.Fatalf("answered %v while the commit that it lost to is in flight", second.err)
+		}
+		p.claim(2)
+		p.commit(2, "a", 2, 9, "added", "q")
+		p.log.Deliver(0)
+		first.refused(rejected)
+		second.refused(func(err error) bool { return err == no("sum is 2") })
+	})
+}
+
+func TestADecisionWhoseCallerLeavesMeanwhileIsDropped(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.sendFor(time.Second, ask("a", 1, func(s any, g Given) ([]Fact, error) {
+			time.Sleep(time.Minute)
+			return add("x")(s, g)
+		})).refused(unavailable)
+		time.Sleep(time.Hour)
+		p.valid(0)
+		n.send(ask("a", 2, add("y"))).accepted(1)
+	})
+}
+
+func TestACommandWhoseCallerLeftIsNotDecidedAnewAfterAClaim(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.suffers(memlog.Delayed)
+		n.sendFor(time.Second, ask("a", 1, add("x"))).refused(unresolved)
+		time.Sleep(time.Hour)
+		if n.kinds() != "c1c" {
+			p.Errorf("sent %s", n.kinds())
+		}
+		p.log.DeliverAll()
+		p.valid(0)
 	})
 }
 

@@ -30,9 +30,17 @@ func (e *unansweredError) Unwrap() error { return e.err }
 // growing pause, until ctx ends. A failure that cannot pass is logged once and
 // shown in Status; then Run only waits for ctx.
 func (o *Owner) Run(ctx context.Context) {
-	defer close(o.ended)
-	defer o.refuseAll("stopping")
 	o.lasting = context.WithoutCancel(ctx)
+	o.terms(ctx)
+	if ctx.Err() != nil {
+		o.setStatus(false, "stopping")
+	}
+	close(o.ended) // whoever waits now is told so
+	<-ctx.Done()
+}
+
+// terms returns when ctx ends or the owner cannot go on.
+func (o *Owner) terms(ctx context.Context) {
 	var pause clock.Backoff
 	for ctx.Err() == nil {
 		o.setStatus(false, starting)
@@ -46,7 +54,6 @@ func (o *Owner) Run(ctx context.Context) {
 		o.cfg.Metrics.terms.Inc()
 		if permanent(err) {
 			o.cfg.Logger.Error("partition stopped", "topic", o.cfg.Topic, "partition", o.cfg.Partition, "err", err)
-			o.refuse(ctx)
 			return
 		}
 		if o.cfg.Clock.Now().Sub(began) > time.Minute {
@@ -55,46 +62,6 @@ func (o *Owner) Run(ctx context.Context) {
 		d := pause.Next(o.cfg.Clock)
 		o.cfg.Logger.Warn("partition will be claimed again", "topic", o.cfg.Topic, "partition", o.cfg.Partition, "err", err, "pause", d)
 		clock.Sleep(ctx, o.cfg.Clock, d)
-	}
-}
-
-// refuse answers what waits, and the stragglers that still come, until ctx ends.
-func (o *Owner) refuse(ctx context.Context) {
-	reason := o.Status().Reason
-	o.refuseAll(reason)
-	for {
-		select {
-		case r := <-o.requests:
-			r.refuse(o.notServed(reason))
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (o *Owner) notServed(reason string) string {
-	return fmt.Sprintf("partition %d is not served: %s", o.cfg.Partition, reason)
-}
-
-// refuseAll answers everyone who waits, since the owner can do no more for them.
-func (o *Owner) refuseAll(reason string) {
-	o.setStatus(false, reason)
-	for id, r := range o.unresolved {
-		delete(o.unresolved, id)
-		r.refuse(o.notServed(reason))
-	}
-	held := append(o.batch.waiting, o.pending...)
-	o.batch.waiting, o.pending = nil, nil
-	for _, r := range held {
-		r.refuse(o.notServed(reason))
-	}
-	for {
-		select {
-		case r := <-o.requests:
-			r.refuse(o.notServed(reason))
-		default:
-			return
-		}
 	}
 }
 

@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+)
+
+// outcome names what a caller was told.
+func (a *attempt) outcome() string {
+	var rejection no
+	var conflict *ConflictError
+	switch {
+	case a.state != nil && a.err == nil:
+		return "read"
+	case a.err == nil && len(a.res.Events) > 0:
+		return "accepted"
+	case a.err == nil:
+		return "no-op"
+	case errors.As(a.err, &rejection):
+		return "rejected"
+	case errors.As(a.err, &conflict):
+		return "conflict"
+	case unresolved(a.err):
+		return "unresolved"
+	case unavailable(a.err):
+		return "unavailable"
+	case errors.Is(a.err, ErrTooLate):
+		return "too late"
+	}
+	return "failed"
+}
+
+// version returns the aggregate's version that the answer was decided on, which
+// is also the tally's sum.
+func (a *attempt) version() (version uint64) {
+	var conflict *ConflictError
+	if errors.As(a.err, &conflict) {
+		return conflict.Actual
+	}
+	if a.err != nil {
+		fmt.Sscanf(a.err.Error(), "sum is %d", &version)
+		return version
+	}
+	return a.res.Version
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf("seed %d: "+format, append([]any{w.seed}, args...)...)
+}
+
+func (h *history) find(command event.ID) *commitSeen {
+	for i := range h.commits {
+		if h.commits[i].command == command {
+			return &h.commits[i]
+		}
+	}
+	return nil
+}
+
+// judge compares all that was said with what the log says.
+func (w *world) judge() {
+	h := replay(w.t, w.log.Records(topic, 0))
+	byCommand := map[event.ID][]*attempt{}
+	for _, a := range w.attempts {
+		if a.state == nil {
+			byCommand[a.command] = append(byCommand[a.command], a)
+		}
+		w.judgeOne(h, a)
+	}
+	seen := map[event.ID]bool{}
+	for i := range h.commits {
+		c := &h.commits[i]
+		w.counts["commit valid"]++
+		if seen[c.command] {
+			w.fail("command %v took effect twice", c.command)
+		}
+		seen[c.command] = true
+		w.judgeCommit(c, byCommand[c.command])
+	}
+	w.counts["epoch"] += int(h.epoch)
+	for _, p := range w.all {
+		w.judgeOwner(h, p)
+	}
+}
+
+func (w *world) judgeOne(h *history, a *attempt) {
+	switch a.outcome() {
+	case "accepted":
+		if c := h.find(a.command); c == nil || !c.is(a) {
+			w.fail("%v was accepted as %+v, but the log has %+v", a.command, a.res, c)
+		}
+	case "rejected", "conflict", "no-op":
+		least, most := h.version(a.key, a.from), h.version(a.key, a.to)
+		if v := a.version(); v < least || v > most {
+			w.fail("%v on %s was answered %s (%v) on version %d; between arrival and answer it was %d to %d", a.command, a.key, a.outcome(), a.err, v, least, most)
+		}
+	case "read":
+		s := a.state
+		if v := h.version(a.key, s.Position.Offset+1); s.Position.Offset >= a.to || s.Version != v || h.state(a.key, v) != string(s.JSON) {
+			w.fail("%s was shown as version %d %s at %v, where it has %d %s", a.key, s.Version, s.JSON, s.Position, v, h.state(a.key, v))
+		}
+	case "too late":
+		if w.memory.Number > 100 {
+			w.fail("%v was too late", a.command)
+		}
+	}
+}
+
+func (h *history) state(key string, version uint64) string {
+	if h.states[key] == nil {
+		return jsonOf(nil)
+	}
+	return h.states[key][version]
+}
+
+// is reports whether a was told what c is.
+func (c *commitSeen) is(a *attempt) bool {
+	if a.key != c.key || a.res.Position.Offset != c.last || c.last >= a.to || len(a.res.Events) != len(c.events) ||
+		a.res.Version != c.first+uint64(len(c.events))-1 {
+		return false
+	}
+	for i, e := range a.res.Events {
+		if e.ID != c.events[i].id || e.Type != c.events[i].name || string(e.Data) != c.events[i].data || e.Version != c.first+uint64(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// judgeCommit checks that a commit is owed to an attempt that nobody was told to
+// be without effect.
+func (w *world) judgeCommit(c *commitSeen, attempts []*attempt) {
+	for _, no := range append(attempts, nil) {
+		if no != nil && no.outcome() != "rejected" && no.outcome() != "conflict" && no.outcome() != "no-op" {
+			continue
+		}
+		owed := false
+		for _, a := range attempts {
+			may := a.outcome() == "accepted" || a.outcome() == "unresolved"
+			owed = owed || may && (no == nil || !a.end.Before(no.began))
+		}
+		if !owed {
+			w.fail("%v took effect at %d, but no attempt explains it, besides %+v", c.command, c.last, no)
+		}
+	}
+}
+
+// judgeOwner compares what an owner held in the end with the log so far.
+func (w *world) judgeOwner(h *history, p *process) {
+	held := 0
+	for key, a := range p.aggregates {
+		want := h.version(key, p.fold.Next())
+		if a.folded != want {
+			w.fail("an owner held version %d of %s at %d, it is %d", a.folded, key, p.fold.Next(), want)
+		}
+		if want > 0 {
+			held++
+		}
+		if a.state == nil || a.dirty {
+			continue
+		}
+		if json, err := (tallies{}).StateJSON(a.state); err != nil || string(json) != h.state(key, want) || a.version != want {
+			w.fail("an owner held %s version %d as %s, %v, at %d it is %d %s", key, a.version, json, err, p.fold.Next(), want, h.state(key, want))
+		}
+	}
+	for key := range h.states {
+		if h.version(key, p.fold.Next()) > 0 {
+			held--
+		}
+	}
+	if held != 0 {
+		w.fail("an owner held %d aggregates too many", held)
+	}
+}
