@@ -66,8 +66,8 @@ func TestAStateIsFoldedFromWhateverNameAFactWasWrittenUnder(t *testing.T) {
 		if got, err := tribe.StateJSON(s); err != nil || string(got) != `{"name":"hikers","members":2}` {
 			t.Errorf("%s gives %s, %v", name, got, err)
 		}
-		if now := tribe.Current(name); now != "tribe.founded" {
-			t.Errorf("%s is %s today", name, now)
+		if now, shape, err := tribe.Upcast(name, []byte(data)); err != nil || now != "tribe.founded" || string(shape) != `{"name":"hikers"}` {
+			t.Errorf("%s is %s %s today, %v", name, now, shape, err)
 		}
 	}
 }

@@ -115,12 +115,20 @@ func (t *Type[S, E]) Written() map[string]reflect.Type {
 	return t.catalog.Written()
 }
 
-// Current returns the name under which what was written as name is written today.
-func (t *Type[S, E]) Current(name string) string {
-	if t.Check() != nil {
-		return name
+// Upcast returns a recorded event as it would be written today: under its present
+// name and in its present shape.
+func (t *Type[S, E]) Upcast(name string, data []byte) (nowName string, nowData []byte, err error) {
+	if err := t.Check(); err != nil {
+		return "", nil, err
 	}
-	return t.catalog.Current(name)
+	if t.catalog.Current(name) == name {
+		return name, data, nil
+	}
+	fact, err := t.catalog.Decode(t.codec(), name, data)
+	if err != nil {
+		return "", nil, err
+	}
+	return t.Encode(fact)
 }
 
 // Stream is the events of one or several aggregate types, as a view reads them.

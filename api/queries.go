@@ -105,7 +105,7 @@ func (a *aggregate) events(w *response, r *http.Request) error {
 func (a *aggregate) page(w *response, list []cluster.Recorded, limit int, position eventlog.Position) error {
 	out := history{Items: make([]recorded, 0, min(len(list), limit))}
 	for _, e := range list[:min(len(list), limit)] {
-		out.Items = append(out.Items, recorded{e.ID.String(), a.Current(e.Type), e.Version, e.Time, e.Actor, payloadJSON(e.Data)})
+		out.Items = append(out.Items, recorded{e.ID.String(), e.Type, e.Version, e.Time, e.Actor, payloadJSON(e.Data)})
 	}
 	if n := len(out.Items); n > 0 && (len(list) > limit || n == maxEvents) {
 		out.Next = out.Items[n-1].Version

@@ -84,7 +84,7 @@ func historyOf(n uint64) func(string, uint64, int, eventlog.Positions) ([]cluste
 			return nil, fmt.Errorf("limit %d", limit)
 		}
 		for v := after + 1; v <= n && len(list) < limit; v++ {
-			list = append(list, cluster.Recorded{ID: idOf(byte(v)), Type: "tribe.created", Version: v,
+			list = append(list, cluster.Recorded{ID: idOf(byte(v)), Type: "tribe.founded", Version: v,
 				Time: time.UnixMilli(1_700_000_000_123).UTC(), Actor: "ann", Data: []byte(`{"name":"x"}`)})
 		}
 		return list, nil

@@ -138,7 +138,7 @@ func (k kindOf) StateType() reflect.Type       { return reflect.TypeFor[State]()
 func (k kindOf) Written() map[string]reflect.Type {
 	return map[string]reflect.Type{k.name + ".founded": reflect.TypeFor[payload](), k.name + ".joined": reflect.TypeFor[State]()}
 }
-func (k kindOf) Current(name string) string { return strings.Replace(name, ".created", ".founded", 1) }
+func (k kindOf) Upcast(name string, data []byte) (string, []byte, error) { return name, data, nil }
 
 type payload struct {
 	Name string `json:"name"`

@@ -89,6 +89,11 @@ func (a *App) AddView(v View) {
 	case taken:
 		panic(fmt.Errorf("view %s is registered twice", v.Name))
 	}
+	for _, field := range v.Is {
+		if slices.Contains([]string{"q", "skip", "limit"}, field) {
+			panic(fmt.Errorf("view %s: keyword field %q has the name of a query parameter; name it otherwise", v.Name, field))
+		}
+	}
 	a.views[v.Name] = v
 }
 

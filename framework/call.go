@@ -1,6 +1,7 @@
 package framework
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -87,10 +88,15 @@ func (a *App) commandID(c Call) event.ID {
 	return event.Scoped(c.Key, c.Actor, c.Aggregate, c.ID)
 }
 
-// digest tells a command from another under the same key.
+// digest tells a command from another under the same key. No body is the same as
+// one without fields.
 func digest(c Call) uint64 {
+	body := bytes.TrimSpace(c.Body)
+	if string(body) == "{}" {
+		body = nil
+	}
 	h := fnv.New64a()
-	for _, part := range [][]byte{[]byte(c.Aggregate), []byte(c.ID), []byte(c.Command), c.Body} {
+	for _, part := range [][]byte{[]byte(c.Aggregate), []byte(c.ID), []byte(c.Command), body} {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
@@ -123,8 +129,8 @@ func (a *App) State(ctx context.Context, aggregate, id string, min eventlog.Posi
 }
 
 // History returns an aggregate's events behind version after, at most limit (1
-// to 1000), under the names that they have today, and the position up to which
-// the partition was folded. It waits for min and fails as State does.
+// to 1000), as they would be written today, and the position up to which the
+// partition was folded. It waits for min and fails as State does.
 func (a *App) History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error) {
 	if limit < 1 || limit > maxHistory {
 		return nil, eventlog.Position{}, fmt.Errorf("%w limit %d: want 1 to %d", ErrInvalid, limit, maxHistory)
@@ -152,7 +158,10 @@ func (a *App) History(ctx context.Context, aggregate, id string, after uint64, l
 	out := make([]cluster.Recorded, len(events))
 	for i := range events {
 		out[i] = cluster.Record(&events[i])
-		out[i].Type = a.aggregates[aggregate].Current(out[i].Type)
+		if out[i].Type, out[i].Data, err = a.aggregates[aggregate].Upcast(out[i].Type, out[i].Data); err != nil {
+			position := eventlog.Position{Partition: at.Partition, Offset: events[i].Offset}
+			return nil, at, &cluster.BrokenError{Aggregate: aggregate + "/" + id, Position: position, Err: err}
+		}
 	}
 	return out, at, nil
 }

@@ -62,7 +62,8 @@ type Aggregate interface {
 	Check() error
 	StateType() reflect.Type
 	Written() map[string]reflect.Type // event names written today, with their types
-	Current(name string) string       // the name under which name is written today
+	// Upcast returns a recorded event as it would be written today.
+	Upcast(name string, data []byte) (nowName string, nowData []byte, err error)
 }
 
 // Command is a command as the framework needs it; commands.Handle makes one.
@@ -129,7 +130,7 @@ type Call struct {
 	Aggregate   string
 	ID          string // matches IDPattern
 	Command     string
-	Body        []byte // JSON; empty: no fields
+	Body        []byte // JSON; empty: no fields. A retry sends the same bytes
 	Actor       string // the caller, authenticated
 	Key         string // of idempotency, 1 to 128 visible ASCII characters; empty: none
 	Expected    *uint64

@@ -197,6 +197,18 @@ func TestWhatKeepsAnApplicationFromRunningIsReturned(t *testing.T) {
 	}
 }
 
+func TestNoBodyAndAnEmptyOneAreTheSameCommand(t *testing.T) {
+	app, _ := frameworktest.Start(t, register)
+	c := call("a")
+	c.Key = "once"
+	for _, body := range []string{"", "{}", " {}\n"} {
+		c.Body = []byte(body)
+		if res, err := app.Execute(context.Background(), c); err != nil || res.Version != 1 {
+			t.Errorf("body %q: version %d, %v", body, res.Version, err)
+		}
+	}
+}
+
 func TestAConfigThatCannotWorkPanics(t *testing.T) {
 	open := func(context.Context) (framework.Resources, error) { return framework.Resources{}, nil }
 	for want, cfg := range map[string]framework.Config{
