@@ -120,6 +120,11 @@ func (program Program) check(g *Graph) []Violation {
 	return found
 }
 
+// Size says how many packages of others a program links, for the test's output.
+func (program Program) Size(g *Graph) string {
+	return fmt.Sprintf("%s links %d packages of others, at most %d are meant", program.Package, len(g.linked(g.Module+"/"+program.Package)), program.Most)
+}
+
 // linked returns the packages of others that a program is made of.
 func (g *Graph) linked(root string) []string {
 	var out []string

@@ -29,17 +29,18 @@ import (
 
 // Package is what `go list` says about a package, as far as the rules need it.
 type Package struct {
-	ImportPath   string
-	Name         string
-	Dir          string
-	Standard     bool
-	Module       *Module
-	GoFiles      []string
-	TestGoFiles  []string
-	XTestGoFiles []string
-	Imports      []string
-	TestImports  []string
-	XTestImports []string
+	ImportPath     string
+	Name           string
+	Dir            string
+	Standard       bool
+	Module         *Module
+	GoFiles        []string
+	TestGoFiles    []string
+	XTestGoFiles   []string
+	IgnoredGoFiles []string // of other systems
+	Imports        []string
+	TestImports    []string
+	XTestImports   []string
 }
 
 // Module is the module that a package belongs to.
@@ -68,7 +69,7 @@ func (v Violation) String() string {
 
 // Load asks `go list` in dir for the graph of the module there.
 func Load(ctx context.Context, dir string) (*Graph, error) {
-	const fields = "ImportPath,Name,Dir,Standard,Module,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports"
+	const fields = "ImportPath,Name,Dir,Standard,Module,GoFiles,TestGoFiles,XTestGoFiles,IgnoredGoFiles,Imports,TestImports,XTestImports"
 	cmd := exec.CommandContext(ctx, "go", "list", "-deps", "-json="+fields, "./...")
 	cmd.Dir = dir
 	var problems bytes.Buffer

@@ -16,8 +16,12 @@ func load(t *testing.T) *layers.Graph {
 }
 
 func TestImportsPointOneWay(t *testing.T) {
-	for _, v := range layers.Default.Imports(load(t)) {
+	g := load(t)
+	for _, v := range layers.Default.Imports(g) {
 		t.Error(v)
+	}
+	for _, p := range layers.Default.Programs {
+		t.Log(p.Size(g))
 	}
 }
 

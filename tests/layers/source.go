@@ -25,7 +25,7 @@ type File struct {
 func (g *Graph) Files() ([]*File, error) {
 	var files []*File
 	for _, p := range g.Own() {
-		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles, p.IgnoredGoFiles) {
 			f := &File{Package: g.name(p.ImportPath), Main: p.Name == "main", Test: strings.HasSuffix(name, "_test.go"),
 				Path: filepath.ToSlash(filepath.Join(g.name(p.ImportPath), name))}
 			if err := f.parse(filepath.Join(p.Dir, name), nil); err != nil {
