@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -41,13 +42,19 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, errUsage):
 		os.Exit(2)
-	case errors.Is(err, syscall.EADDRINUSE):
-		fmt.Fprintf(os.Stderr, "drivetribe: %v; --listen and --admin name others\n", err)
-		os.Exit(1)
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "drivetribe: %v\n", err)
+		fmt.Fprintln(os.Stderr, "drivetribe:", explain(err))
 		os.Exit(1)
 	}
+}
+
+// explain says in one line why Drivetribe could not run, and what to do.
+func explain(err error) string {
+	line := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if errors.Is(err, syscall.EADDRINUSE) {
+		line += "; --listen and --admin name others"
+	}
+	return line
 }
 
 // run serves Drivetribe until ctx ends.
