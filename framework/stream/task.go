@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -39,6 +40,10 @@ type Task struct {
 	part Part
 	fold *partition.Fold
 
+	written int64     // the store's mark, as Open or the last Flush left it
+	from    int64     // the status' Written when this run began: what lies below is not written again
+	looked  time.Time // when the store was last heard of
+
 	mu      sync.Mutex
 	status  Status
 	changed chan struct{} // closed when status changes
@@ -50,11 +55,13 @@ type Status struct {
 	Goal    int64 // the end that the log had when the task began; -1: not known yet
 	Err     error // why the task does not go on; nil while it does
 	Final   bool  // Err does not pass by itself
+
+	unsure bool // a call of the store has failed: what it holds shows when it is open again
 }
 
-// Whole reports whether the store has passed the task's goal: before that it
-// lacks what it may have had.
-func (s Status) Whole() bool { return s.Goal >= 0 && s.Written >= s.Goal }
+// Whole reports whether the store has passed the task's goal: before that, or
+// while the store fails, it may lack what it had.
+func (s Status) Whole() bool { return s.Goal >= 0 && s.Written >= s.Goal && !s.unsure }
 
 // NewTask returns a task that does nothing until Run.
 func NewTask(cfg TaskConfig) *Task {
@@ -126,26 +133,18 @@ func (t *Task) Run(ctx context.Context) {
 }
 
 // follow opens the part, folds the log from its beginning, and writes from where
-// the store is.
-func (t *Task) follow(ctx context.Context) error {
+// the store is. A panic of the part is a final error.
+func (t *Task) follow(ctx context.Context) (err error) {
 	t.fold = partition.New(partition.Memory{})
-	written, err := t.open(ctx)
-	if err != nil {
+	defer func() {
+		if p := recover(); p != nil {
+			t.cfg.Logger.Error("a part panicked", "operator", t.cfg.Operator.Name(), "stack", string(debug.Stack()))
+			err = &finalError{fmt.Errorf("it panicked at %d@%d: %v", t.cfg.Partition, t.fold.Next()-1, p)}
+		}
+	}()
+	if err := t.open(ctx); err != nil {
 		return err
 	}
-	end, err := t.cfg.Log.End(ctx, t.cfg.Topic, t.cfg.Partition)
-	if err != nil {
-		return fmt.Errorf("find the end: %w", err)
-	}
-	if written > end {
-		return &finalError{fmt.Errorf("its store is at offset %d, beyond the log's end %d: it belongs to another log; empty it, or use another application name", written, end)}
-	}
-	t.update(func(s *Status) {
-		if s.Goal < 0 || written < s.Written { // else the store has kept what it had
-			s.Goal = end
-		}
-		s.Written, s.Err = written, nil
-	})
 	reader, err := t.cfg.Log.Read(t.cfg.Topic, t.cfg.Partition, 0)
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
@@ -158,21 +157,62 @@ func (t *Task) follow(ctx context.Context) error {
 	}
 }
 
-func (t *Task) open(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	return t.part.Open(ctx)
+// open finds where the store is. If it has kept all that was written to it, then
+// it holds all that the task has passed; else the task has a new goal.
+func (t *Task) open(ctx context.Context) error {
+	var written int64
+	if err := t.store(ctx, "open", func(ctx context.Context) (err error) {
+		written, err = t.part.Open(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	end, err := t.cfg.Log.End(ctx, t.cfg.Topic, t.cfg.Partition)
+	if err != nil {
+		return fmt.Errorf("find the end: %w", err)
+	}
+	if written > end {
+		return &finalError{fmt.Errorf("its store is at offset %d, beyond the log's end %d: it belongs to another log; empty it, or use another application name", written, end)}
+	}
+	kept := written >= t.written
+	t.written = written
+	t.update(func(s *Status) {
+		if kept {
+			s.Written = max(s.Written, written)
+		} else {
+			s.Written, s.Goal = written, end
+		}
+		if s.Goal < 0 {
+			s.Goal = end
+		}
+		s.Err, s.unsure = nil, false
+		t.from = s.Written
+	})
+	return nil
 }
 
-// advance folds the next run of records and writes what it changed. A task that
-// waits for records looks at its store from time to time.
+// store does one call of the store. When it fails, nobody knows what the store
+// holds until it is open again.
+func (t *Task) store(ctx context.Context, act string, call func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := call(within); err != nil {
+		t.update(func(s *Status) { s.unsure = true })
+		return fmt.Errorf("%s: %w", act, err)
+	}
+	t.looked = t.cfg.Clock.Now()
+	return nil
+}
+
+// advance folds the next run of records and writes what it changed. It looks at
+// the store from time to time while there is nothing to write.
 func (t *Task) advance(ctx context.Context, reader eventlog.Reader) error {
 	within, cancel := context.WithTimeout(ctx, checkInterval)
 	defer cancel()
 	records, err := reader.Next(within)
 	if err != nil {
 		if ctx.Err() == nil && within.Err() != nil {
-			return t.check(ctx)
+			return t.store(ctx, "check", t.part.Check)
 		}
 		return fmt.Errorf("read: %w", err)
 	}
@@ -186,10 +226,16 @@ func (t *Task) advance(ctx context.Context, reader eventlog.Reader) error {
 			}
 		}
 	}
-	return t.flush(ctx)
+	if err := t.flush(ctx); err != nil || t.cfg.Clock.Now().Sub(t.looked) < checkInterval {
+		return err
+	}
+	return t.store(ctx, "check", t.part.Check)
 }
 
 func (t *Task) step(r *eventlog.Record) error {
+	if next := t.fold.Next(); next <= t.from && r.Offset >= t.from && t.from > 0 {
+		t.part.Discard() // the store has all before this record
+	}
 	got, err := t.fold.Step(r.Offset, r.Key, r.Header, r.Value)
 	if err != nil {
 		return err
@@ -210,25 +256,18 @@ func (t *Task) step(r *eventlog.Record) error {
 // the store holds it already, and its mark may stay behind.
 func (t *Task) flush(ctx context.Context) error {
 	next := t.fold.Next()
-	switch {
-	case next <= t.Status().Written:
+	if next <= t.from {
 		t.part.Discard()
 		return nil
-	case t.part.Pending() > 0:
-		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-		defer cancel()
-		if err := t.part.Flush(ctx, next); err != nil {
+	}
+	if t.part.Pending() > 0 {
+		if err := t.store(ctx, "write", func(ctx context.Context) error { return t.part.Flush(ctx, next) }); err != nil {
 			return err
 		}
+		t.written = next
 	}
 	t.update(func(s *Status) { s.Written = next })
 	return nil
-}
-
-func (t *Task) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	return t.part.Check(ctx)
 }
 
 // finalError is a failure that the same log and program will meet again.

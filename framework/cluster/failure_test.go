@@ -1,0 +1,308 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+)
+
+func TestADecisionGoneWrongLeavesTheStateAsItWas(t *testing.T) {
+	wrong := map[string]Decide{
+		"panics":       func(any, Given) ([]Fact, error) { panic("as asked") },
+		"event panics": emit("boom", "m"),
+		"event unknown": func(s any, g Given) ([]Fact, error) {
+			return []Fact{{"added", []byte("m")}, {"nonsense", []byte("m")}}, nil
+		},
+		"event without name": emit("", "m"),
+		"name too long":      emit(strings.Repeat("n", event.MaxName+1), "m"),
+		"changes the state": func(s any, _ Given) ([]Fact, error) {
+			s.(*tally).By["m"]++
+			panic("as asked")
+		},
+	}
+	for name, d := range wrong {
+		t.Run(name, func(t *testing.T) {
+			script(t, func(p *play) {
+				n := p.node()
+				plain := func(err error) bool { return !rejected(err) && !unavailable(err) && !unresolved(err) }
+				n.send(ask("new", 1, d)).refused(plain)
+				n.send(ask("a", 2, add("x"))).accepted(1)
+				n.send(ask("a", 3, d)).refused(plain)
+				n.shows("a", `{"sum":1,"by":{"x":1}}`)
+				_, release := n.busy()
+				before, c, after := n.send(ask("a", 4, add("y"))), n.send(ask("a", 5, d)), n.send(ask("a", 6, add("z")))
+				release()
+				before.accepted(2)
+				c.refused(plain)
+				after.accepted(3)
+				n.shows("a", `{"sum":3,"by":{"x":1,"y":1,"z":1}}`)
+				n.shows("new", `{"sum":0,"by":{}}`)
+				p.valid(4)
+				n.stop()
+				if len(n.aggregates) != 2 {
+					p.Errorf("%d aggregates are held, two have events", len(n.aggregates))
+				}
+			})
+		})
+	}
+}
+
+func TestAStateMovedByABatchThatFailedIsFoldedAnew(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.send(ask("a", 1, add("x"))).accepted(1)
+		_, release := n.busy()
+		c := n.send(ask("a", 2, add("y", "y")))
+		fresh := n.send(ask("b", 3, add("y")))
+		n.suffers(memlog.Lost)
+		release()
+		c.accepted(3)
+		fresh.accepted(1)
+		n.shows("a", `{"sum":3,"by":{"x":1,"y":2}}`)
+		n.shows("b", `{"sum":1,"by":{"y":1}}`)
+	})
+}
+
+func TestAnAggregateThatCannotBeFoldedIsRefusedAndTheOthersGoOn(t *testing.T) {
+	script(t, func(p *play) {
+		p.claim(1)
+		p.commit(1, "a", 1, 1, "added", "x")
+		p.commit(1, "a", 2, 2, "vanished", "x", "x")
+		p.commit(1, "a", 4, 3, "added", "x")
+		n := p.node()
+		broken := func(err error) bool {
+			var b *BrokenError
+			return errors.As(err, &b) && b.Aggregate == "tally/a" && b.Position == eventlog.Position{Offset: 2}
+		}
+		n.send(ask("a", 4, add("x"))).refused(broken)
+		if _, err := n.State(p.Context(), tallies{}, "a"); !broken(err) {
+			p.Errorf("state: %v", err)
+		}
+		n.send(ask("b", 5, add("x"))).accepted(1)
+	})
+}
+
+func TestAnAggregateOfATypeUnknownToTheProgramKeepsItsVersion(t *testing.T) {
+	script(t, func(p *play) {
+		p.claim(1)
+		p.commit(1, "a", 1, 1, "added", "x")
+		n := p.node(func(c *OwnerConfig) { c.Aggregates = nil })
+		n.send(ask("a", 2, add("y"))).accepted(2)
+		n.shows("a", `{"sum":2,"by":{"x":1,"y":1}}`)
+	})
+}
+
+// lying is a log that says it has less than it had.
+type lying struct {
+	*memlog.Log
+	base int64
+}
+
+func (l *lying) Append(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
+	base, err := l.Log.Append(ctx, topic, part, batch)
+	return base - l.base, err
+}
+
+func TestALogThatLostRecordsStopsTheOwner(t *testing.T) {
+	script(t, func(p *play) {
+		log := &lying{Log: p.log.Connect()}
+		n := p.idle(func(c *OwnerConfig) { c.Log = log })
+		n.start()
+		log.base = 1
+		n.send(ask("a", 1, add("x"))).refused(unresolved)
+		stopsFor(n, errLostRecords)
+	})
+}
+
+func stopsFor(n *node, want error) {
+	n.p.Helper()
+	synctest.Wait()
+	if s := n.Status(); s.Serving || !strings.Contains(s.Reason, want.Error()) {
+		n.p.Fatalf("status %+v, want %v", s, want)
+	}
+	n.send(ask("a", 50, add("x"))).refused(unavailable)
+	time.Sleep(time.Hour)
+	if s := n.Status(); s.Serving || !strings.Contains(s.Reason, want.Error()) {
+		n.p.Fatalf("an hour later: status %+v, want %v", s, want)
+	}
+}
+
+func TestARecordOfANewerFormatStopsTheOwner(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		p.append(eventlog.Record{Header: []byte{event.Format + 1, 1}})
+		n.send(ask("a", 1, add("x"))).refused(unresolved)
+		stopsFor(n, event.ErrNewer)
+	})
+}
+
+func TestALostProbeIsSentAgainInTheSameEpoch(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.suffers(memlog.Lost, memlog.Unacked, memlog.Late)
+		n.send(ask("a", 1, between(1, 2, "x"))).refused(rejected)
+		if n.kinds() != "cpppp" {
+			p.Errorf("sent %s", n.kinds())
+		}
+		p.log.DeliverAll()
+		n.send(ask("a", 2, add("x"))).accepted(1)
+		if n.kinds() != "cpppp1" || !n.Status().Serving {
+			p.Errorf("sent %s, %+v", n.kinds(), n.Status())
+		}
+	})
+}
+
+func TestAProbeThatKeepsFailingEndsTheTerm(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		lost := make([]memlog.Fault, 20)
+		for i := range lost {
+			lost[i] = memlog.Lost
+		}
+		n.suffers(lost...)
+		n.send(ask("a", 1, between(1, 2, "x"))).refused(rejected)
+		if !strings.Contains(n.kinds()[1:], "c") {
+			p.Errorf("sent %s", n.kinds())
+		}
+	})
+}
+
+func TestEndingAnswersEveryone(t *testing.T) {
+	t.Run("who waits for a probe", func(t *testing.T) {
+		script(t, func(p *play) {
+			n := p.node()
+			n.send(ask("a", 1, between(1, 2, "x"))).refused(rejected)
+			c := n.send(ask("a", 2, between(1, 2, "x")))
+			if c.answered() {
+				p.Fatal("the next probe is not due yet")
+			}
+			n.stop()
+			if !c.answered() {
+				p.Fatal("not answered")
+			}
+			c.refused(unavailable)
+		})
+	})
+	t.Run("who waits behind a commit and in the queue", func(t *testing.T) {
+		script(t, func(p *play) {
+			n := p.node()
+			first, release := n.busy()
+			c := n.send(ask("a", 2, add("x")))
+			n.cancel()
+			release()
+			<-n.ended
+			if !first.answered() || !c.answered() {
+				p.Fatal("not answered")
+			}
+			first.accepted(1)
+			c.refused(unavailable)
+		})
+	})
+	t.Run("who was sent and has no outcome", func(t *testing.T) {
+		script(t, func(p *play) {
+			n := p.node()
+			first, _ := n.busy()
+			n.stop()
+			if !first.answered() {
+				p.Fatal("not answered")
+			}
+			first.refused(unresolved)
+		})
+	})
+	t.Run("who comes at that moment", func(t *testing.T) {
+		script(t, func(p *play) {
+			n := p.node()
+			serving := n.Status()
+			n.stop()
+			n.status.Store(&serving) // as a caller saw it who was slow to queue
+			c := n.send(ask("a", 1, add("x")))
+			if !c.answered() {
+				p.Fatal("not answered")
+			}
+			c.refused(unavailable)
+		})
+	})
+}
+
+func TestAnOwnerEndsUnderConstantLoad(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		var wg sync.WaitGroup
+		n.then(nil)
+		for i := range 4 {
+			wg.Go(func() {
+				for k := range 5000 {
+					n.sendQuietly(ask(fmt.Sprint(i), 5000*i+k+1, add("x")))
+				}
+			})
+		}
+		n.cancel()
+		<-n.ended
+		wg.Wait()
+		if all := replay(p, p.log.Records(topic, 0)).commits; len(all) == 20000 {
+			p.Error("it went on until nobody asked any more")
+		}
+	})
+}
+
+func (n *node) sendQuietly(r Request) { n.Execute(context.Background(), r) }
+
+func TestAnActorThatFitsNoEnvelopeIsRefused(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		r := ask("a", 1, add("x"))
+		r.Actor = strings.Repeat("m", event.MaxName+1)
+		n.send(r).refused(func(err error) bool { return !unresolved(err) })
+		n.send(ask("a", 2, add("x"))).accepted(1)
+	})
+}
+
+func TestAStateThatCannotBeShownIsAnError(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.send(ask("a", 1, add("unshowable"))).accepted(1)
+		if _, err := n.State(p.Context(), tallies{}, "a"); err == nil || !strings.Contains(err.Error(), "panicked") {
+			p.Errorf("got %v", err)
+		}
+		n.send(ask("a", 2, add("x"))).accepted(2)
+	})
+}
+
+// unreadable is a log whose readers fail from some moment on.
+type unreadable struct {
+	*memlog.Log
+	mu   sync.Mutex
+	fail bool
+}
+
+func (l *unreadable) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail {
+		return nil, memlog.ErrNoAnswer
+	}
+	return l.Log.Read(topic, part, from)
+}
+
+func TestARetryWhoseEventsCannotBeReadIsUnresolved(t *testing.T) {
+	script(t, func(p *play) {
+		log := &unreadable{Log: p.log.Connect()}
+		n := p.idle(func(c *OwnerConfig) { c.Log = log })
+		n.start()
+		n.send(ask("a", 1, add("x"))).accepted(1)
+		log.mu.Lock()
+		log.fail = true
+		log.mu.Unlock()
+		n.send(ask("a", 1, add("x"))).refused(unresolved)
+	})
+}
+
