@@ -1,0 +1,137 @@
+package esstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/elastic/go-elasticsearch/v8/esapi"
+)
+
+// Bounds of one bulk request: it ends with the change that reaches one of them,
+// so with the greatest document it stays below 10 MB.
+const (
+	bulkBytes   = 4 << 20
+	bulkChanges = 1000
+)
+
+// action is the line of a bulk request before a document.
+type action struct {
+	Index struct {
+		ID      string `json:"_id"`
+		Version int64  `json:"version"`
+		Type    string `json:"version_type"`
+	} `json:"index"`
+}
+
+// item is the answer to one change.
+type item struct {
+	Index struct {
+		ID     string          `json:"_id"`
+		Status int             `json:"status"`
+		Error  json.RawMessage `json:"error"`
+	} `json:"index"`
+}
+
+// send writes changes in as many requests as they need. A change that comes late
+// is left out.
+func (s *Store) send(ctx context.Context, x *generation, changes []change) error {
+	var late []change
+	for len(changes) > 0 {
+		body, n, err := encode(changes)
+		if err != nil {
+			return err
+		}
+		refused, err := s.sendSome(ctx, x, body, changes[:n])
+		if err != nil {
+			return err
+		}
+		late = append(late, refused...)
+		changes = changes[n:]
+	}
+	return s.checkLate(ctx, x, late)
+}
+
+// encode writes the first n changes as a bulk request.
+func encode(changes []change) (body *bytes.Buffer, n int, err error) {
+	body = new(bytes.Buffer)
+	lines := json.NewEncoder(body)
+	lines.SetEscapeHTML(false)
+	for n < len(changes) && n < bulkChanges && body.Len() < bulkBytes {
+		c := &changes[n]
+		var a action
+		a.Index.ID, a.Index.Version, a.Index.Type = c.id, c.offset, "external_gte"
+		if err := errors.Join(lines.Encode(&a), lines.Encode(&c.source)); err != nil {
+			return nil, 0, fmt.Errorf("encode document %q: %w", c.key, err)
+		}
+		n++
+	}
+	return body, n, nil
+}
+
+// sendSome sends one request, and returns the changes that the index has later
+// versions of.
+func (s *Store) sendSome(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late []change, err error) {
+	yes := true
+	var answer struct {
+		Items []item `json:"items"`
+	}
+	err = s.call(ctx, esapi.BulkRequest{Index: x.alias, Body: bytes.NewReader(body.Bytes()), RequireAlias: &yes,
+		FilterPath: []string{"items.*._id", "items.*.status", "items.*.error.type", "items.*.error.reason"}}, &answer)
+	if err != nil {
+		return nil, fmt.Errorf("bulk request of %d changes: %w", len(changes), err)
+	}
+	if len(answer.Items) != len(changes) {
+		return nil, fmt.Errorf("bulk request of %d changes: an answer to %d", len(changes), len(answer.Items))
+	}
+	return judge(answer.Items, changes)
+}
+
+// judge takes the answers apart. Of failures it names the first.
+func judge(items []item, changes []change) (late []change, err error) {
+	failed := 0
+	for i := range items {
+		c, got := &changes[i], &items[i].Index
+		switch {
+		case got.ID != c.id:
+			return nil, fmt.Errorf("bulk request: an answer about %.100q where document %q was sent", got.ID, c.key)
+		case got.Status == http.StatusOK, got.Status == http.StatusCreated:
+		case got.Status == http.StatusConflict:
+			late = append(late, *c)
+		default:
+			if failed++; failed == 1 {
+				err = fmt.Errorf("document %q: %w", c.key, reason(got.Status, got.Error))
+			}
+		}
+	}
+	if failed > 1 {
+		err = fmt.Errorf("%w (and %d more of %d)", err, failed-1, len(changes))
+	}
+	return late, err
+}
+
+// checkLate makes sure that what was refused as late is there in a later
+// version. It is not where someone has deleted documents, whose versions
+// Elasticsearch remembers for a while.
+func (s *Store) checkLate(ctx context.Context, x *generation, late []change) error {
+	for some := range slices.Chunk(late, bulkChanges) {
+		ids := make([]string, len(some))
+		for i := range some {
+			ids[i] = some[i].id
+		}
+		found, err := s.load(ctx, x, ids, false)
+		if err != nil {
+			return fmt.Errorf("look for %d documents refused as late: %w", len(some), err)
+		}
+		for i := range found {
+			if !found[i].Found || found[i].Version < some[i].offset {
+				return fmt.Errorf("document %q of offset %d was refused, for someone has deleted it; it can be written soon: try again", some[i].key, some[i].offset)
+			}
+		}
+	}
+	return nil
+}
