@@ -280,7 +280,7 @@ func (c *caller) mine(cmd command) {
 		return // the audit says so
 	}
 	if err := c.own.apply(cmd); got.accepted() != (err == nil) {
-		c.failf("command %d, %s of own %s: accepted %v, but: %v", cmd.Seq, cmd.Name, cmd.ID, got.accepted(), err)
+		c.failf("%s of %s/%s by %s: accepted %v, but: %v", cmd.Name, cmd.Aggregate, cmd.ID, cmd.Actor, got.accepted(), err)
 	}
 	var want any = c.own.posts[cmd.ID]
 	if cmd.Aggregate == "tribe" {
@@ -345,7 +345,9 @@ func (c *caller) step() {
 	}
 }
 
-func (c *caller) anybody() string { return userID(c.r.IntN(users)) }
+// anybody is a user, busy ones more often, so that they meet what they have done
+// before.
+func (c *caller) anybody() string { return userID(c.zipf(users)) }
 
 // zipf is a number below n, small ones more often.
 func (c *caller) zipf(n int) int {
@@ -411,7 +413,7 @@ func (c *caller) comment() {
 	c.reads("comments", "/v1/views/post-card/"+id, got.Position, func(doc string) error {
 		var card postCard
 		if err := json.Unmarshal([]byte(doc), &card); err != nil || card.Comments < least {
-			return fmt.Errorf("%w: want at least %d comments in %s", err, least, doc)
+			return fmt.Errorf("want at least %d comments in %s", least, doc)
 		}
 		return nil
 	})
