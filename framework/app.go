@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -41,6 +43,9 @@ func New(cfg Config) *App {
 	cfg.RememberCount = cmp.Or(cfg.RememberCount, 100_000)
 	cfg.MaxQueue = cmp.Or(cfg.MaxQueue, 4096)
 	cfg.Clock = cmp.Or(cfg.Clock, clock.System)
+	if cfg.Metrics == nil {
+		cfg.Metrics = prometheus.NewRegistry()
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}

@@ -42,7 +42,7 @@ type Config struct {
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
 
 	Logger  *slog.Logger          // default: discards
-	Metrics prometheus.Registerer // default: none are kept
+	Metrics prometheus.Registerer // default: a registry of its own, which the admin API shows
 	Clock   clock.Clock           // default: the machine's
 }
 
@@ -52,6 +52,7 @@ type Resources struct {
 	Log       eventlog.Log
 	Documents view.Documents
 	Search    view.Search
+	Instance  string // the process's name over restarts, for a Log that shares partitions; empty: none
 	Close     func() error
 }
 

@@ -121,9 +121,11 @@ func openFile(path string, readOnly bool) (*file, error) {
 		f.release()
 		return nil, f.openError(err)
 	}
-	if err := errors.Join(f.checkMetas(), f.checkSize(), f.checkFormat()); err != nil {
-		f.close()
-		return nil, err
+	for _, check := range []func() error{f.checkMetas, f.checkSize, f.checkFormat} {
+		if err := check(); err != nil {
+			f.close()
+			return nil, err
+		}
 	}
 	return f, nil
 }
