@@ -1,0 +1,56 @@
+package servers_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/drivetrain-go/drivetrain/framework/servers"
+)
+
+func clear(t *testing.T) {
+	for _, name := range []string{"KAFKA_BROKERS", "REDIS_ADDR", "ELASTICSEARCH_URL"} {
+		t.Setenv(name, "")
+	}
+}
+
+func TestWithNoServerNamedItRunsEmbedded(t *testing.T) {
+	clear(t)
+	if servers.Named() {
+		t.Fatal("it says that servers are named")
+	}
+	r, err := servers.FromEnv(t.TempDir()).Open(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWithSomeServersNamedTheMissingOnesAreNamed(t *testing.T) {
+	clear(t)
+	t.Setenv("REDIS_ADDR", "127.0.0.1:1")
+	_, err := servers.FromEnv(t.TempDir()).Open(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "set KAFKA_BROKERS and ELASTICSEARCH_URL too") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAConfigNamesWhatItLacks(t *testing.T) {
+	_, err := servers.Config{}.Framework().Open(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "set Dir and Elasticsearch.URLs and Kafka.Brokers and Redis.Addrs") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestABrokerThatCannotBeReachedIsNamed(t *testing.T) {
+	clear(t)
+	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
+	t.Setenv("REDIS_ADDR", "127.0.0.1:1")
+	t.Setenv("ELASTICSEARCH_URL", "http://127.0.0.1:1")
+	_, err := servers.FromEnv(t.TempDir()).Open(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Fatalf("got %v", err)
+	}
+}
