@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", "build", "-o", built, "../../examples/drivetribe")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	code := 1
-	if err := errors.Join(openSources(), build.Run()); err != nil {
+	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build drivetribe:", err)
 	} else {
 		code = m.Run()
@@ -46,8 +46,8 @@ func TestMain(m *testing.M) {
 }
 
 // openSources opens what the program is built from: go test takes an earlier
-// result for this one unless a file has changed that the test opens.
-func openSources() error {
+// result for this one unless a file has changed that a test opens.
+var openSources = sync.OnceValue(func() error {
 	for _, dir := range []string{"aggregates", "api", "commands", "examples", "framework", "internal", "projections", "go.mod"} {
 		err := filepath.WalkDir("../../"+dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -64,7 +64,7 @@ func openSources() error {
 		}
 	}
 	return nil
-}
+})
 
 // readyWithin is how long a program may take to become ready.
 const readyWithin = 60 * time.Second
@@ -100,6 +100,9 @@ func (o *output) String() string {
 // launch starts cmd in a process group of its own, which ends with the test.
 func launch(t testing.TB, cmd *exec.Cmd) *program {
 	t.Helper()
+	if err := openSources(); err != nil {
+		t.Fatal(err)
+	}
 	p := &program{cmd: cmd, out: &output{}, exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
 	cmd.SysProcAttr = ownGroup()
