@@ -66,7 +66,10 @@ func (m *Model) told(from, to *State) string {
 	}
 	for i := range to.Asked {
 		if to.Queries[i].State == answered && from.Queries[i].State != answered {
-			fmt.Fprintf(&b, "; a query is answered")
+			b.WriteString("; the query is answered")
+			if to.Faults&notLinear != 0 {
+				fmt.Fprintf(&b, " with version %d", to.Queries[i].Version)
+			}
 		}
 	}
 	return b.String()

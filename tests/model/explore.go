@@ -16,14 +16,14 @@ type Space[S comparable, Step any] interface {
 }
 
 // Found is what an exploration came to.
-type Found struct {
+type Found[S comparable] struct {
 	States   int      // different ones
 	Steps    int      // between them
 	Depth    int      // steps of the longest of all shortest ways
 	Complete bool     // no state was left out
 	Broken   string   // the invariant that the last state of Trace breaks; empty: none was
 	Trace    []string // a shortest way there
-	Last     any      // that state, an S
+	Last     S        // that state
 }
 
 // Explore visits every state of space, those nearest to the start first, until
@@ -32,32 +32,30 @@ type Found struct {
 // Of a state seen only its 64-bit hash is kept. Two states with one hash would
 // hide what follows from the second; among a hundred million states the chance
 // of a single such pair is 1 in 3,700.
-func Explore[S comparable, Step any](space Space[S, Step], limit int) Found {
+func Explore[S comparable, Step any](space Space[S, Step], limit int) Found[S] {
 	e := &explorer[S, Step]{space: space, limit: limit, seed: maphash.MakeSeed()}
 	e.start()
-	for len(e.near) > 0 && e.broken == nil && !e.full() {
+	for e.queue.n > 0 && !e.done() {
 		e.layer()
-		e.near, e.far = e.far, e.near[:0]
 		e.found.Depth++
 	}
 	e.found.States = len(e.ways)
-	e.found.Complete = e.broken == nil && !e.full()
-	if e.broken != nil {
-		e.found.Last = *e.broken
+	e.found.Complete = !e.done()
+	if e.found.Broken != "" {
 		e.found.Trace = e.trace(len(e.ways) - 1)
 	}
 	return e.found
 }
 
 type explorer[S comparable, Step any] struct {
-	space     Space[S, Step]
-	limit     int
-	seed      maphash.Seed
-	seen      hashes
-	ways      []way      // of each state, in the order in which they were found
-	near, far []place[S] // the states at this depth, and those one step on
-	broken    *S
-	found     Found
+	space Space[S, Step]
+	limit int
+	seed  maphash.Seed
+	seen  hashes
+	ways  []way           // of each state, in the order in which they were found
+	queue queue[place[S]] // states seen, the steps from which were not made yet
+	from  way             // of the step being made
+	found Found[S]
 }
 
 // way says how a state was first reached.
@@ -75,39 +73,39 @@ func (e *explorer[S, Step]) start() {
 	first := e.space.Start()
 	e.seen.add(e.hash(&first))
 	e.ways = append(e.ways, way{})
-	e.near = append(e.near, place[S]{first, 0})
+	e.queue.push(place[S]{first, 0})
 }
 
-func (e *explorer[S, Step]) full() bool { return len(e.ways) >= e.limit }
+func (e *explorer[S, Step]) done() bool { return e.found.Broken != "" || len(e.ways) >= e.limit }
 
 func (e *explorer[S, Step]) hash(s *S) uint64 { return maphash.Comparable(e.seed, *s) }
 
-// layer goes one step on from each of the near states.
+// layer goes one step on from every state of the least depth.
 func (e *explorer[S, Step]) layer() {
-	for i := range e.near {
-		if e.broken != nil || e.full() {
+	visit := e.reach
+	for range e.queue.n {
+		if e.done() {
 			return
 		}
-		nth := -1
-		e.space.Next(&e.near[i].state, func(to *S, _ Step) {
-			nth++
-			e.reach(to, way{e.near[i].way, uint16(nth)})
-		})
+		p := e.queue.pop()
+		e.from = way{from: p.way}
+		e.space.Next(&p.state, visit)
 	}
 }
 
-func (e *explorer[S, Step]) reach(to *S, by way) {
+func (e *explorer[S, Step]) reach(to *S, _ Step) {
+	by := e.from
+	e.from.nth++
 	e.found.Steps++
-	if e.broken != nil || !e.seen.add(e.hash(to)) {
+	if e.found.Broken != "" || !e.seen.add(e.hash(to)) {
 		return
 	}
 	e.ways = append(e.ways, by)
 	if e.found.Broken = e.space.Broken(to); e.found.Broken != "" {
-		last := *to
-		e.broken = &last
+		e.found.Last = *to
 		return
 	}
-	e.far = append(e.far, place[S]{*to, uint32(len(e.ways) - 1)})
+	e.queue.push(place[S]{*to, uint32(len(e.ways) - 1)})
 }
 
 // trace walks the way to a state once more, for its words.
@@ -174,4 +172,46 @@ func (s *hashes) grow() {
 			s.slots[s.find(h)] = h
 		}
 	}
+}
+
+// queue is first in, first out. It lies in blocks that are used again, so that it
+// takes no more than what is in it, and nothing is copied when it grows.
+type queue[T any] struct {
+	blocks [][]T // all but the last are full
+	taken  int   // of the first
+	spare  [][]T
+	n      int
+}
+
+const blockSize = 1024
+
+func (q *queue[T]) push(v T) {
+	last := len(q.blocks) - 1
+	if last < 0 || len(q.blocks[last]) == blockSize {
+		q.blocks = append(q.blocks, q.block())
+		last++
+	}
+	q.blocks[last] = append(q.blocks[last], v)
+	q.n++
+}
+
+func (q *queue[T]) block() []T {
+	if n := len(q.spare); n > 0 {
+		b := q.spare[n-1]
+		q.spare = q.spare[:n-1]
+		return b
+	}
+	return make([]T, 0, blockSize)
+}
+
+// pop takes the oldest; there must be one.
+func (q *queue[T]) pop() T {
+	v := q.blocks[0][q.taken]
+	q.taken++
+	q.n--
+	if q.taken == blockSize {
+		q.spare = append(q.spare, q.blocks[0][:0])
+		q.blocks, q.taken = q.blocks[1:], 0
+	}
+	return v
 }

@@ -71,6 +71,26 @@ func TestHashesGrow(t *testing.T) {
 	}
 }
 
+func TestQueueIsFirstInFirstOut(t *testing.T) {
+	var q queue[int]
+	next, out := 0, 0
+	for round := range 5 {
+		for range 3 * blockSize / 2 {
+			q.push(next)
+			next++
+		}
+		for range blockSize + round {
+			if v := q.pop(); v != out {
+				t.Fatalf("popped %d, want %d", v, out)
+			}
+			out++
+		}
+		if q.n != next-out {
+			t.Fatalf("holds %d, want %d", q.n, next-out)
+		}
+	}
+}
+
 func TestHistoryStartsWith(t *testing.T) {
 	var none history
 	one := none.with(0)

@@ -305,18 +305,27 @@ func (m *Model) reads(s *State, o *owner) {
 	}
 }
 
-// readsTo reads an entry of the gap before batch b, acknowledged at an entry.
+// readsTo reads an entry of the gap before batch b, acknowledged at an entry; a
+// planted bug judges its commits by copies.
 func (m *Model) readsTo(s *State, o *owner, b, at uint8) {
-	if m.Bug != JudgesCopy || s.Batches[b].Kind != commits {
+	k := &s.Batches[b]
+	each := m.Bug == JudgesEachCopy
+	if !each && m.Bug != JudgesCopy || k.Kind != commits || s.Log[o.Next].Batch != b {
 		m.reads(s, o)
 		return
 	}
-	before := o.Fold.InEffect
-	copied := o.Next == at
+	before, judges := o.Fold.InEffect, each || o.Next == at
 	m.entry(&o.Fold, s, s.Log[o.Next])
 	o.Next++
-	for _, c := range s.Batches[b].Holds {
-		if c == 0 || !copied {
+	if judges {
+		m.judgesCopy(s, o, k, &before)
+	}
+}
+
+// judgesCopy takes a commit that the copy just read did not move for void.
+func (m *Model) judgesCopy(s *State, o *owner, k *batch, before *[maxCommits]uint8) {
+	for _, c := range k.Holds {
+		if c == 0 {
 			continue
 		}
 		f := notExecuted

@@ -27,6 +27,7 @@ type Preset struct {
 
 	Breaks  string // the invariant that must break; empty: all hold
 	Reaches []Event
+	States  int  // how many there are, so that no change makes them fewer unseen; of presets that hold
 	Large   bool // not for CI
 }
 
@@ -53,6 +54,7 @@ const (
 	NoContiguity         // folds and answers its batch once it is acknowledged, at whatever offset
 	TwoInFlight          // sends a batch while another is in flight
 	JudgesCopy           // judges the copy that was acknowledged alone
+	JudgesEachCopy       // takes a void copy for a commit that was not executed
 	NoDedup              // runs a command that was accepted before
 	TimeoutGoesOn        // takes what timed out for not executed and goes on in its epoch
 	DeposedGoesOn        // goes on in its epoch though it has read another's claim

@@ -172,10 +172,12 @@ func (m *Model) answer(s *State, q *query, version uint8, seen history) {
 	if q.Bound > 0 {
 		m.happened(AnsweredNonZero)
 	}
+	s.Told[q.Aggregate] = max(s.Told[q.Aggregate], version)
 	r := &s.Reader
 	if version < q.Bound || version > r.Version[q.Aggregate] || !r.History[q.Aggregate].startsWith(seen) {
 		s.Faults |= notLinear
+		*q = query{State: answered, Bound: q.Bound, Version: version} // for the trace, which ends here
+		return
 	}
-	s.Told[q.Aggregate] = max(s.Told[q.Aggregate], version)
 	*q = query{State: answered}
 }
