@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+
+	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
 // options is what the command line says.
@@ -26,6 +28,9 @@ const usage = `Drivetribe: a small social network, the example of Drivetrain.
 All that it records lies in one file of the data folder and survives a restart
 and a crash; the views are made of it again at each start.
 
+With KAFKA_BROKERS, REDIS_ADDR and ELASTICSEARCH_URL set it runs on these servers
+instead, alone or beside other processes, each with a data folder of its own.
+
 Flags:
   --listen ADDR     address of the API (127.0.0.1:8080; port 0: any free one)
   --admin ADDR      address for operators: metrics, profiles (127.0.0.1:8081)
@@ -33,7 +38,8 @@ Flags:
   --app NAME        name of the application within the data folder (drivetribe)
   --advertise ADDR  address at which other processes reach this one; not needed
                     while all runs in one process
-  --demo=false      do not fill an empty log with a small demo world
+  --demo=BOOL       fill an empty log with a small demo world (true; on servers:
+                    false)
 
 Stop it with Ctrl-C: requests under way are finished. A second one ends it at once.
 `
@@ -51,7 +57,7 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	f.StringVar(&o.data, "data", "./drivetribe-data", "")
 	f.StringVar(&o.app, "app", "drivetribe", "")
 	f.StringVar(&o.advertise, "advertise", "", "")
-	f.BoolVar(&o.demo, "demo", true, "")
+	f.BoolVar(&o.demo, "demo", !servers.Named(), "")
 	err := f.Parse(args)
 	switch {
 	case err == nil && f.NArg() > 0:

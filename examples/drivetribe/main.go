@@ -22,8 +22,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/drivetrain-go/drivetrain/api"
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
@@ -31,7 +29,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/user"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/views"
 	"github.com/drivetrain-go/drivetrain/framework"
-	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/servers"
 	"github.com/drivetrain-go/drivetrain/projections"
 )
 
@@ -83,13 +81,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}))
 }
 
-// config is where Drivetribe runs: all of it in this process. The channel is
-// closed once its data folder is open.
+// config is where Drivetribe runs: all of it in this process, or on the servers
+// that the environment names. The channel is closed once these are open.
 func config(o options, stderr io.Writer) (framework.Config, <-chan struct{}) {
-	cfg, opened := embedded.Config(o.data), make(chan struct{})
+	cfg, opened := servers.FromEnv(o.data), make(chan struct{})
 	cfg.App = o.app
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	cfg.Metrics = prometheus.NewRegistry()
 	open := cfg.Open
 	cfg.Open = func(ctx context.Context) (framework.Resources, error) {
 		r, err := open(ctx)
