@@ -89,7 +89,7 @@ func meetsDamage(t *testing.T, folder string, entries []entry) bool {
 	p := launch(t, exec.Command(built, flags(folder)...))
 	file := filepath.Join(folder, "drivetrain.db")
 	refused := false
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) && !refused && p.base == ""; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(readyWithin); !refused && p.base == ""; time.Sleep(10 * time.Millisecond) {
 		if found := address.FindAllString(p.out.String(), -1); len(found) > 1 {
 			p.base = found[0]
 		}
@@ -97,6 +97,9 @@ func meetsDamage(t *testing.T, folder string, entries []entry) bool {
 		case <-p.exited:
 			refused = true
 		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it neither listens nor ends; it wrote:\n%s", p.out)
 		}
 	}
 	if refused {
@@ -106,11 +109,16 @@ func meetsDamage(t *testing.T, folder string, entries []entry) bool {
 		}
 		return true
 	}
-	wrong := missing(t, p, entries)
+	for end := time.Now().Add(readyWithin); !strings.Contains(p.out.String(), file) && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if status, _ := p.try("/readyz"); status == http.StatusOK {
+			break
+		}
+	}
+	unanswered := missing(t, p, entries)
 	p.stop(t) // with or without an error
 	out := p.out.String()
-	if wrong > 0 && !strings.Contains(out, file) {
-		t.Errorf("%d posts could not be read, but nothing names the file:\n%s", wrong, out)
+	if unanswered > 0 && !strings.Contains(out, file) {
+		t.Errorf("%d queries were not answered, but nothing names the file:\n%s", unanswered, out)
 	}
 	if strings.Contains(out, "goroutine ") || strings.Contains(out, "panic:") {
 		t.Errorf("it wrote a stack:\n%s", out)
@@ -118,16 +126,11 @@ func meetsDamage(t *testing.T, folder string, entries []entry) bool {
 	return false
 }
 
-// missing asks for every post, and returns how many get no answer now. An answer
-// must be right.
+// missing asks for every post, and returns how many queries get no answer now. An
+// answer must be right.
 func missing(t *testing.T, p *program, entries []entry) (n int) {
 	t.Helper()
 	w := imagine(entries)
-	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if status, _ := p.try("/readyz"); status == http.StatusOK {
-			break
-		}
-	}
 	for id, card := range w.posts {
 		switch status, doc := p.try("/v1/views/post-card/" + id); {
 		case status == http.StatusOK && sameJSON(doc, card):
