@@ -1,7 +1,18 @@
 package esstore
 
+import "github.com/drivetrain-go/drivetrain/framework/view"
+
 // IndexName and DocumentID let tests look past the store.
 var (
 	IndexName  = indexName
 	DocumentID = documentID
 )
+
+// UUID returns that of a generation's index, as the store knows it.
+func (s *Store) UUID(g view.Generation) string {
+	x, err := s.generation(g)
+	if err != nil {
+		return ""
+	}
+	return x.incarnation()
+}
