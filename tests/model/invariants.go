@@ -17,7 +17,7 @@ const (
 	Same         = "an owner's state is not a reader's from zero"
 	Linear       = "an answer fits into no order of all commands and queries"
 	Alone        = "two owners serve one epoch"
-	Known        = "a fate stays unknown while its epoch goes on"
+	Known        = "a fate stays unknown though nothing is in flight"
 	Forward      = "an append is acknowledged below what was read"
 	Settling     = "does not settle"
 )
@@ -65,7 +65,8 @@ func (m *Model) faults(s *State) string {
 	return ""
 }
 
-// commands: of all commits of one command one is valid at most, and once.
+// commands looks for a command that took effect more than once, by one commit or
+// by two.
 func (m *Model) commands(s *State) string {
 	var valid [maxCommands]uint8
 	for c := range s.Decided {
@@ -78,9 +79,13 @@ func (m *Model) commands(s *State) string {
 	return ""
 }
 
+// owners looks at what the processes know and who serves.
 func (m *Model) owners(s *State) string {
 	for i := range s.Owners {
 		o := &s.Owners[i]
+		if o.Flight[0] == 0 && o.Unresolved != 0 {
+			return Known
+		}
 		if o.Mode == idle {
 			continue
 		}
@@ -89,9 +94,6 @@ func (m *Model) owners(s *State) string {
 		}
 		if o.Mode != serving {
 			continue
-		}
-		if o.Flight[0] == 0 && o.Unresolved != 0 {
-			return Known
 		}
 		for j := range s.Owners[:i] {
 			if other := &s.Owners[j]; other.Mode == serving && other.Epoch == o.Epoch {

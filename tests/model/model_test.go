@@ -16,6 +16,9 @@ const (
 	mostStatesLarge = 40_000_000
 )
 
+// longest is the most steps that a planted bug may take to show.
+const longest = 16
+
 // explore runs a space and logs what it came to.
 func explore(t *testing.T, what string, space Space[State, step], limit int) Found[State] {
 	t.Helper()
@@ -108,6 +111,9 @@ func TestPlanted(t *testing.T) {
 			m := planned(t, p)
 			found := explore(t, p.Explores, m, mostStates)
 			report(t, m, found)
+			if n := len(found.Trace); n > longest {
+				t.Errorf("the trace has %d steps: nobody reads more than %d", n, longest)
+			}
 			if found.Broken != p.Breaks {
 				t.Errorf("broken: %q, want %q", found.Broken, p.Breaks)
 			}

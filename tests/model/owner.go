@@ -1,7 +1,7 @@
 package model
 
-// claims: an idle process, or a new one in a free place, reads to what it is
-// told is the end and claims the next epoch.
+// claims lets an idle process, or a new one in a free place, read to what it is
+// told is the end and claim the next epoch.
 func (m *Model) claims(s *State, i int, visit visit) {
 	fresh := s.Owners[i].ID == 0
 	if m.Bug == StaysDeposed && !fresh {
@@ -71,7 +71,7 @@ func (s *State) sort() {
 	}
 }
 
-// timesOut: the append in flight is given up, or refused; either may be wrong.
+// timesOut lets an append in flight be given up, or refused, which may be wrong.
 // Its sender forgets it, reads on from where it is, and claims. After a probe it
 // may also go on.
 func (m *Model) timesOut(s *State, i int, visit visit) {
@@ -143,7 +143,7 @@ func (m *Model) tellAll(s *State, o *owner, f fate) {
 	o.Unresolved = 0
 }
 
-// crashes: all that the process knew is gone, and so are those who asked it.
+// crashes ends a process: all that it knew is gone, and so are those who asked it.
 func (m *Model) crashes(s *State, i int, visit visit) {
 	if int(s.Crashes) >= m.Preset.Crashes {
 		return
@@ -162,7 +162,7 @@ func (m *Model) crashes(s *State, i int, visit visit) {
 	visit(n, step{act: crashes, owner: id})
 }
 
-// learns: the owner is told where a copy of its append lies, if one is whole.
+// learns tells an owner where a copy of its append lies, if one is whole.
 func (m *Model) learns(s *State, i int, visit visit) {
 	o := &s.Owners[i]
 	if o.Flight[0] == 0 {
@@ -274,7 +274,7 @@ func (m *Model) depose(s *State, o *owner) {
 		}
 	}
 	s.uncover(o.ID)
-	*o = owner{ID: o.ID, Epoch: o.Epoch}
+	*o = owner{ID: o.ID, Epoch: o.Epoch, Unresolved: o.Unresolved}
 }
 
 // neverWill tells the callers of what o sent before its fold's epoch, and has not

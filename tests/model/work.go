@@ -1,6 +1,6 @@
 package model
 
-// works: what an owner does on its own account, and what clients ask of it.
+// works lets clients ask an owner, and the owner decide and probe.
 func (m *Model) works(s *State, i int, visit visit) {
 	o := &s.Owners[i]
 	m.arrives(s, i, visit)
@@ -42,8 +42,8 @@ func (m *Model) mayRun(s *State, o *owner, command int) bool {
 	return true
 }
 
-// decides: commands are decided, each on the state that those before it leave,
-// and sent in one batch.
+// decides lets an owner decide commands, each on the state that those before it
+// leave, and send them in one batch.
 func (m *Model) decides(s *State, i int, visit visit, commands ...int) {
 	if int(s.Decided)+len(commands) > m.Preset.Commits {
 		return
@@ -84,7 +84,7 @@ func (m *Model) commit(s *State, o *owner, f *fold, command uint8) uint8 {
 	return c + 1
 }
 
-// probes: the owner sends a probe if somebody waits for an append.
+// probes lets an owner send a probe if somebody waits for an append.
 func (m *Model) probes(s *State, i int, visit visit) {
 	if int(s.Probes) >= m.Preset.Probes || !s.waits(s.Owners[i].ID) {
 		return
@@ -104,7 +104,7 @@ func (s *State) waits(id uint8) bool {
 	return false
 }
 
-// arrives: a query comes to owner i.
+// arrives lets a query come to an owner.
 func (m *Model) arrives(s *State, i int, visit visit) {
 	if int(s.Asked) >= m.Preset.Queries || m.Bug == RidesEarlierAppend && s.Owners[i].Flight[0] == 0 {
 		return
