@@ -1,7 +1,13 @@
 // Package cluster is the partitions of an application at work: for each, an
 // [Owner] that alone decides commands, after the protocol that package partition
-// judges. In later versions also members, assignment, forwarding and the control
-// log.
+// judges:
+//
+//	owner := cluster.NewOwner(cluster.OwnerConfig{Log: log, Topic: "app.events", Partition: 3, …})
+//	go owner.Run(ctx)
+//	res, err := owner.Execute(ctx, cluster.Request{Aggregate: tribes, ID: "hikers", Command: id, Decide: join})
+//	state, err := owner.State(ctx, tribes, "hikers")
+//
+// In later versions also members, assignment, forwarding and the control log.
 package cluster
 
 import (

@@ -21,6 +21,8 @@ type batch struct {
 	dirty   []*aggregate // whose states it has moved
 	waiting []*request   // that its acknowledgement covers
 	full    bool
+
+	like, bytes int // records and headers of the batch before, for a guess
 }
 
 // serve decides in rounds until an append fails or ctx ends.
@@ -38,7 +40,7 @@ func (o *Owner) serve(ctx context.Context) error {
 // gather decides the requests that wait, until the batch is full or none is left.
 // It returns once there is something to append.
 func (o *Owner) gather(ctx context.Context) error {
-	o.batch = batch{dirty: o.batch.dirty[:0]}
+	o.batch = batch{dirty: o.batch.dirty[:0], like: max(len(o.batch.records), 1), bytes: len(o.batch.headers)}
 	todo := o.pending
 	o.pending = nil
 	for i, r := range todo {
@@ -255,10 +257,16 @@ func check(r *request, facts []Fact) error {
 // envelopeSize is the most that a header has besides its texts.
 const envelopeSize = 2 + 4*16 + 2*8 + 8*binary.MaxVarintLen64
 
+// minHeader is room for one header; a larger one takes more.
+const minHeader = 256
+
 // commit puts a decision's facts into the batch and moves the state by them, as
 // a reader of the log will: from their encoded form.
 func (o *Owner) commit(r *request, a *aggregate, facts []Fact) {
 	b := &o.batch
+	if b.records == nil { // the log keeps both, so they are not used again
+		b.records, b.headers = make([]eventlog.Record, 0, b.like), make([]byte, 0, max(b.bytes, minHeader))
+	}
 	before := len(b.records)
 	o.encode(r, a, facts)
 	size := eventlog.Size(b.records[before:])

@@ -305,4 +305,3 @@ func TestARetryWhoseEventsCannotBeReadIsUnresolved(t *testing.T) {
 		n.send(ask("a", 1, add("x"))).refused(unresolved)
 	})
 }
-

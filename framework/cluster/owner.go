@@ -33,7 +33,7 @@ type OwnerConfig struct {
 // Limits of an owner.
 const (
 	maxCommits    = 1024                 // commits in one append
-	maxProbes     = 5                    // that fail in a row, before the owner claims anew
+	maxProbes     = 3                    // that fail in a row, before the owner claims anew
 	probeInterval = 5 * time.Millisecond // between two probes
 	retryAfter    = time.Second          // told to who is refused
 )

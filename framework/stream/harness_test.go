@@ -162,6 +162,15 @@ func (f *fake) Check(context.Context) error {
 	return nil
 }
 
+func (f *fake) Mark(context.Context) (int64, error) {
+	if err := f.note("mark"); err != nil {
+		return 0, err
+	}
+	f.p.store.mu.Lock()
+	defer f.p.store.mu.Unlock()
+	return f.p.store.mark, nil
+}
+
 // play is a test in a bubble of its own time: a log of one partition and a store.
 type play struct {
 	*testing.T

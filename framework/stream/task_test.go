@@ -103,6 +103,17 @@ func TestChangesAreWrittenAtTheLatestWhenThereAreManyOfThem(t *testing.T) {
 	})
 }
 
+func TestManyChangesBelowTheMarkAreForgottenNotWritten(t *testing.T) {
+	script(t, func(p *play) {
+		for i := range 9000 {
+			p.commit(fmt.Sprint(i), 1, "e")
+		}
+		p.store.mark = 8000
+		p.start(p.log)
+		p.called("open; discard; discard; flush 9001, 1001 keys")
+	})
+}
+
 func TestAWriteThatFailedIsMadeGoodByStartingAnew(t *testing.T) {
 	for name, effect := range map[string]bool{"without effect": false, "with effect": true} {
 		t.Run(name, func(t *testing.T) {
