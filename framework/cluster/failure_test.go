@@ -236,25 +236,29 @@ func TestEndingAnswersEveryone(t *testing.T) {
 func TestAnOwnerEndsUnderConstantLoad(t *testing.T) {
 	script(t, func(p *play) {
 		n := p.node()
-		var wg sync.WaitGroup
-		n.then(nil)
-		for i := range 4 {
-			wg.Go(func() {
-				for k := range 5000 {
-					n.sendQuietly(ask(fmt.Sprint(i), 5000*i+k+1, add("x")))
+		n.log.OnAppend(func(string, int32, []eventlog.Record) memlog.Fault {
+			time.Sleep(time.Millisecond)
+			return memlog.None
+		})
+		const each = 500
+		var callers sync.WaitGroup
+		for i := range 8 { // half of them ask while the others' append is in flight
+			callers.Go(func() {
+				time.Sleep(time.Duration(i%2) * time.Millisecond / 2)
+				for k := range each {
+					n.Execute(context.Background(), ask(fmt.Sprint(i), each*i+k+1, add("x")))
 				}
 			})
 		}
-		n.cancel()
-		<-n.ended
-		wg.Wait()
-		if all := replay(p, p.log.Records(topic, 0)).commits; len(all) == 20000 {
-			p.Error("it went on until nobody asked any more")
+		time.Sleep(10 * time.Millisecond)
+		began := time.Now()
+		n.stop()
+		if d := time.Since(began); d > 2*time.Millisecond {
+			p.Errorf("it ended after %v", d)
 		}
+		callers.Wait()
 	})
 }
-
-func (n *node) sendQuietly(r Request) { n.Execute(context.Background(), r) }
 
 func TestAnActorThatFitsNoEnvelopeIsRefused(t *testing.T) {
 	script(t, func(p *play) {
