@@ -105,12 +105,18 @@ func digest(c Call) uint64 {
 	return h.Sum64()
 }
 
+// owner returns the owner of an aggregate's partition, if it is this process.
 func (a *App) owner(aggregate, id string) (*cluster.Owner, error) {
 	p, err := a.now()
 	if err != nil {
 		return nil, err
 	}
-	return p.owners[eventlog.PartitionOf(partition.Key(aggregate, id), len(p.owners))], nil
+	n := eventlog.PartitionOf(partition.Key(aggregate, id), len(p.stations))
+	o := p.stations[n].owner.Load()
+	if o == nil {
+		return nil, &cluster.UnavailableError{Reason: fmt.Sprintf("partition %d is served by another process", n), RetryAfter: retryAfter}
+	}
+	return o, nil
 }
 
 // State returns an aggregate's folded state, once its partition is folded beyond

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -19,14 +18,16 @@ import (
 // process is an application at work: what Run makes.
 type process struct {
 	Resources
-	topic  string
-	owners []*cluster.Owner          // by partition
-	tasks  map[string][]*stream.Task // by view, then partition
+	topic    string
+	stations []*station                // by partition
+	tasks    map[string][]*stream.Task // by view, then partition
+	assigned atomic.Bool               // this process knows which partitions are its own
 }
 
-// Run opens the log and the stores, serves all partitions, and follows the log
-// with all views, until ctx ends. Then it stops in order (commands, views, stores)
-// and returns nil, or what closing said. It returns early with what keeps it from
+// Run opens the log and the stores, serves the partitions that are assigned to
+// this process (all, unless the log shares them), and follows the log with the
+// views, until ctx ends. Then it stops in order (commands, views, stores) and
+// returns nil, or what closing said. It returns early with what keeps it from
 // running at all, and may be called once.
 func (a *App) Run(ctx context.Context) (err error) {
 	if a.started.Swap(true) {
@@ -41,10 +42,15 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := r.Log.Ensure(ctx, eventlog.Topic{Name: p.topic, Partitions: a.cfg.Partitions}); err != nil {
 		return err
 	}
-	a.assign(p)
+	a.furnish(p)
 	a.process.Store(p)
 	defer a.process.Store(nil)
-	p.run(ctx)
+	if shared, ok := r.Log.(eventlog.Assigner); ok {
+		return p.share(ctx, shared, a.cfg.App)
+	}
+	p.assign(all(a.cfg.Partitions))
+	<-ctx.Done()
+	p.stop()
 	return nil
 }
 
@@ -55,28 +61,38 @@ func closeResources(r Resources) error {
 	return r.Close()
 }
 
-// assign makes an owner of each partition and a task of each view and partition.
-func (a *App) assign(p *process) {
-	types := make(map[string]cluster.Aggregate, len(a.aggregates))
-	for name, t := range a.aggregates {
-		types[name] = t
-	}
-	owner := cluster.OwnerConfig{
-		Log: p.Log, Topic: p.topic, Process: clock.NewID(a.cfg.Clock), Aggregates: types,
-		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
-		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
-		Metrics: cluster.NewMetrics(a.cfg.Metrics),
-	}
-	for n := range int32(a.cfg.Partitions) {
-		owner.Partition = n
-		p.owners = append(p.owners, cluster.NewOwner(owner))
-	}
+// furnish makes a station for each partition, and a task for each view and
+// partition.
+func (a *App) furnish(p *process) {
+	_, shared := p.Log.(eventlog.Assigner)
 	for _, v := range a.Views() {
 		operator := v.Operator(p.Resources, a.generation(v.Name))
 		for n := range int32(a.cfg.Partitions) {
 			p.tasks[v.Name] = append(p.tasks[v.Name], stream.NewTask(stream.TaskConfig{
-				Log: p.Log, Topic: p.topic, Partition: n, Operator: operator, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
+				Log: p.Log, Topic: p.topic, Partition: n, Operator: operator, Shared: shared, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
 		}
+	}
+	owner := a.ownerConfig(p)
+	for n := range int32(a.cfg.Partitions) {
+		owner.Partition = n
+		s := &station{config: owner}
+		for _, tasks := range p.tasks {
+			s.tasks = append(s.tasks, tasks[n])
+		}
+		p.stations = append(p.stations, s)
+	}
+}
+
+func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
+	types := make(map[string]cluster.Aggregate, len(a.aggregates))
+	for name, t := range a.aggregates {
+		types[name] = t
+	}
+	return cluster.OwnerConfig{
+		Log: p.Log, Topic: p.topic, Process: clock.NewID(a.cfg.Clock), Aggregates: types,
+		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
+		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
+		Metrics: cluster.NewMetrics(a.cfg.Metrics),
 	}
 }
 
@@ -84,25 +100,6 @@ func (a *App) assign(p *process) {
 // can be rebuilt.
 func (a *App) generation(name string) view.Generation {
 	return view.Generation{App: a.cfg.App, View: name, Number: 1}
-}
-
-// run runs owners and tasks until ctx ends; the tasks end after the owners, so
-// that a view has seen what was accepted last if it keeps up.
-func (p *process) run(ctx context.Context) {
-	following, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var owners, tasks sync.WaitGroup
-	for _, list := range p.tasks {
-		for _, t := range list {
-			tasks.Go(func() { t.Run(following) })
-		}
-	}
-	for _, o := range p.owners {
-		owners.Go(func() { o.Run(ctx) })
-	}
-	owners.Wait()
-	stop()
-	tasks.Wait()
 }
 
 // Unready returns the reasons why the application is not ready, none if it is:
@@ -114,9 +111,12 @@ func (a *App) Unready() []string {
 		return []string{"not running"}
 	}
 	var why []string
-	for n, o := range p.owners {
-		if s := o.Status(); !s.Serving {
-			why = append(why, fmt.Sprintf("partition %d is not served: %s", n, s.Reason))
+	if !p.assigned.Load() {
+		why = append(why, "waiting for the other processes to share the partitions")
+	}
+	for n, s := range p.stations {
+		if o := s.owner.Load(); o != nil && !o.Status().Serving {
+			why = append(why, fmt.Sprintf("partition %d is not served: %s", n, o.Status().Reason))
 		}
 	}
 	for name, tasks := range p.tasks {

@@ -55,14 +55,25 @@ func (s *sink) write(ctx context.Context, next int64) error {
 // Check returns an error when the store has lost what was written, or another
 // writer has taken over.
 func (s *sink) Check(ctx context.Context) error {
+	mark, err := s.look(ctx)
+	if err == nil && mark != s.mark {
+		err = fmt.Errorf("view %s, partition %d: %w", s.generation.View, s.number, &view.BehindError{Mark: mark, From: s.mark.Next})
+	}
+	return err
+}
+
+// Mark returns how far the store is.
+func (s *sink) Mark(ctx context.Context) (int64, error) {
+	mark, err := s.look(ctx)
+	return mark.Next, err
+}
+
+func (s *sink) look(ctx context.Context) (view.Mark, error) {
 	marks, err := s.store.Marks(ctx, s.generation, []int32{s.number})
 	if err != nil {
-		return fmt.Errorf("read the mark of view %s, partition %d: %w", s.generation.View, s.number, err)
+		return view.Mark{}, fmt.Errorf("read the mark of view %s, partition %d: %w", s.generation.View, s.number, err)
 	}
-	if marks[0] != s.mark {
-		return fmt.Errorf("view %s, partition %d: %w", s.generation.View, s.number, &view.BehindError{Mark: marks[0], From: s.mark.Next})
-	}
-	return nil
+	return marks[0], nil
 }
 
 // decode makes of a valid event what a fold takes; ok is false for the events of

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -21,15 +22,17 @@ type TaskConfig struct {
 	Topic     string
 	Partition int32
 	Operator  Operator
+	Shared    bool // other processes Watch the store, so its mark must not stay behind for long
 	Clock     clock.Clock
 	Logger    *slog.Logger
 }
 
 // Limits of a task.
 const (
-	maxPending    = 4096             // changes, after which they are written
-	checkInterval = time.Second      // between two looks at an idle task's store
-	writeTimeout  = 10 * time.Second // of one call of a store
+	maxPending    = 4096                  // changes, after which they are written
+	checkInterval = time.Second           // between two looks at an idle task's store
+	markInterval  = 50 * time.Millisecond // that a shared store's mark may stay behind an idle task
+	writeTimeout  = 10 * time.Second      // of one call of a store
 )
 
 // Task runs one operator on one partition. Its fold sees the log's valid events
@@ -43,6 +46,9 @@ type Task struct {
 	written int64     // the store's mark, as Open or the last Flush left it
 	from    int64     // the status' Written when this run began: what lies below is not written again
 	looked  time.Time // when the store was last heard of
+
+	waiting atomic.Int32  // callers in Wait
+	waits   chan struct{} // tells Watch of one; holds one
 
 	mu      sync.Mutex
 	status  Status
@@ -65,7 +71,8 @@ func (s Status) Whole() bool { return s.Goal >= 0 && s.Written >= s.Goal && !s.u
 
 // NewTask returns a task that does nothing until Run.
 func NewTask(cfg TaskConfig) *Task {
-	return &Task{cfg: cfg, part: cfg.Operator.Part(cfg.Partition), changed: make(chan struct{}), status: Status{Goal: -1}}
+	return &Task{cfg: cfg, part: cfg.Operator.Part(cfg.Partition), status: Status{Goal: -1},
+		changed: make(chan struct{}), waits: make(chan struct{}, 1)}
 }
 
 // Status returns how the task fares.
@@ -88,6 +95,12 @@ func (t *Task) update(f func(*Status)) {
 // Wait waits until the store holds the record at offset, or ctx ends. It returns
 // the task's own error if that is final.
 func (t *Task) Wait(ctx context.Context, offset int64) error {
+	t.waiting.Add(1)
+	defer t.waiting.Add(-1)
+	select {
+	case t.waits <- struct{}{}:
+	default:
+	}
 	for {
 		t.mu.Lock()
 		s, changed := t.status, t.changed
@@ -207,11 +220,19 @@ func (t *Task) store(ctx context.Context, act string, call func(context.Context)
 // advance folds the next run of records and writes what it changed. It looks at
 // the store from time to time while there is nothing to write.
 func (t *Task) advance(ctx context.Context, reader eventlog.Reader) error {
-	within, cancel := context.WithTimeout(ctx, checkInterval)
+	behind := t.cfg.Shared && t.written < min(t.fold.Next(), t.Status().Written)
+	patience := checkInterval
+	if behind {
+		patience = markInterval
+	}
+	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	records, err := reader.Next(within)
 	if err != nil {
-		if ctx.Err() == nil && within.Err() != nil {
+		switch {
+		case ctx.Err() == nil && within.Err() != nil && behind:
+			return t.write(ctx, t.fold.Next())
+		case ctx.Err() == nil && within.Err() != nil:
 			return t.store(ctx, "check", t.part.Check)
 		}
 		return fmt.Errorf("read: %w", err)
@@ -261,12 +282,20 @@ func (t *Task) flush(ctx context.Context) error {
 		return nil
 	}
 	if t.part.Pending() > 0 {
-		if err := t.store(ctx, "write", func(ctx context.Context) error { return t.part.Flush(ctx, next) }); err != nil {
+		if err := t.write(ctx, next); err != nil {
 			return err
 		}
-		t.written = next
 	}
 	t.update(func(s *Status) { s.Written = next })
+	return nil
+}
+
+// write writes what waits, if anything does, and moves the store's mark.
+func (t *Task) write(ctx context.Context, next int64) error {
+	if err := t.store(ctx, "write", func(ctx context.Context) error { return t.part.Flush(ctx, next) }); err != nil {
+		return err
+	}
+	t.written = next
 	return nil
 }
 
