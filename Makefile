@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 E2E_COMMANDS ?= 20000
 E2E_TIMEOUT ?= 60m
+SEEDS ?= 1000
+SEED ?= 1
 BENCH ?= .
 DATA ?= ./drivetribe-data
 
@@ -48,6 +50,14 @@ docs: ## links, code and targets in the documentation
 .PHONY: e2e
 e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS (20000) commands
 	E2E_COMMANDS=$(E2E_COMMANDS) go test -count=1 -v -timeout $(E2E_TIMEOUT) ./tests/e2e/...
+
+.PHONY: sim
+sim: ## owners under seeded faults: SEEDS (1000) seeds from SEED (1) on, against an independent oracle
+	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 60m -run TestSimulation ./framework/cluster
+
+.PHONY: model
+model: ## the ownership protocol explored further: some minutes, some GiB
+	MODEL=large go test -count=1 -v -run TestPresets -timeout 60m ./tests/model
 
 .PHONY: bench
 bench: ## benchmarks that match BENCH (.)

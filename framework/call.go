@@ -53,7 +53,7 @@ func (a *App) Execute(ctx context.Context, c Call) (cluster.Result, error) {
 		correlation = given.Command
 	}
 	return owner.Execute(ctx, cluster.Request{
-		Aggregate: cmd.Aggregate, ID: c.ID, Command: given.Command, Digest: digest(c), Actor: c.Actor,
+		Aggregate: cmd.Aggregate, ID: c.ID, Command: given.Command, Fresh: c.Key == "", Digest: digest(c), Actor: c.Actor,
 		Correlation: correlation, Expected: c.Expected, Decide: decide,
 	})
 }

@@ -171,7 +171,7 @@ func (o *Owner) known(r *request) bool {
 		r.tell(o.again(r, before))
 		return true
 	}
-	if o.fold.TooLate(r.Command) {
+	if !r.Fresh && o.fold.TooLate(r.Command) {
 		r.answer(Result{}, ErrTooLate)
 		return true
 	}

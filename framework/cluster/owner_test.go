@@ -383,7 +383,10 @@ func TestACommandBelowTheHorizonIsTooLate(t *testing.T) {
 			n.send(ask("a", 1, add("x"))).refused(is(ErrTooLate))
 			n.send(ask("a", 2, add("x"))).refused(is(ErrTooLate))
 			n.send(ask("a", 3, add("x"))).accepted(3)
-			p.valid(4)
+			fresh := ask("a", 1, add("x"))
+			fresh.Fresh = true // as when it has waited for long
+			n.send(fresh).accepted(5)
+			p.valid(5)
 		})
 	})
 	t.Run("age", func(t *testing.T) {

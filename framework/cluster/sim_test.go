@@ -28,15 +28,16 @@ import (
 // TestSimulation lets two or three processes with an owner each share one
 // partition, while appends are lost, late, doubled and slow and processes are
 // paused, stopped and killed, and judges all answers by what the log says in the
-// end. SIM_SEEDS says how many seeds (default 200), SIM_SEED runs one.
+// end. SIM_SEEDS says how many seeds (200), SIM_SEED the first of them (1; alone it
+// runs just that one).
 func TestSimulation(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // a seed's run is almost the same each time
 	first, n := uint64(1), uint64(200)
-	if s, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
-		n = s
-	}
 	if s, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64); err == nil {
 		first, n = s, 1
+	}
+	if s, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
+		n = s
 	}
 	counts := map[string]int{}
 	for seed := first; seed < first+n && !t.Failed(); seed++ {

@@ -14,7 +14,7 @@
 //		}
 //	}
 //
-// The rule, whose wording was explored exhaustively (tests/model will hold the
+// The rule, whose wording was explored exhaustively (tests/model holds the
 // explorer):
 //
 //   - A claim is valid when its epoch is greater than the current one.
