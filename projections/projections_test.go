@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/projections"
@@ -254,5 +257,49 @@ func TestAViewThatCannotWorkPanicsWithTheFix(t *testing.T) {
 			}()
 			projections.Register(app, v)
 		}()
+	}
+}
+
+// writes counts the documents that a store is given.
+type writes struct {
+	view.Documents
+	puts atomic.Int64
+}
+
+func (w *writes) Write(ctx context.Context, g view.Generation, b *view.Batch) error {
+	w.puts.Add(int64(len(b.Puts)))
+	return w.Documents.Write(ctx, g, b)
+}
+
+func TestADocumentThatAnEventLeavesAsItIsIsNotWrittenAgain(t *testing.T) {
+	log := memlog.New()
+	r, err := embedded.With(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &writes{Documents: r.Documents}
+	r.Documents = counted
+	app := framework.New(framework.Config{Partitions: 1, Open: func(context.Context) (framework.Resources, error) { return r, nil }})
+	commands.Handle(app, shelves, "build", func(_ none, c buildCommand) ([]shelfFact, error) { return []shelfFact{built{c.Wood}}, nil })
+	projections.Register(app, &projections.View[shelf, shelfFact]{Name: "shelf", From: shelves.Stream(), Fold: shelfCards.Fold})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for _, c := range []struct {
+		wood string
+		want int64
+	}{{"oak", 1}, {"oak", 1}, {"oak", 1}, {"elm", 2}, {"elm", 2}} {
+		res, err := app.Execute(ctx, framework.Call{Aggregate: "shelf", ID: "a", Command: "build", Body: []byte(`{"wood":"` + c.wood + `"}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := frameworktest.Ask(t, app, "shelf", framework.Query{Key: "a", Min: frameworktest.After(res)})
+		if got != `{"wood":"`+c.wood+`","books":0}` || counted.puts.Load() != c.want {
+			t.Errorf("%s: shown %s after %d puts, want %d", c.wood, got, counted.puts.Load(), c.want)
+		}
 	}
 }

@@ -156,8 +156,10 @@ type part[D, E any] struct {
 	sink
 	view    *View[D, E]
 	prepare func(context.Context) error
-	docs    map[string]*document[D]
-	changed []string // keys, each once
+
+	comparable bool // documents hold only values, so that equal ones need not be written again
+	docs       map[string]*document[D]
+	changed    []string // keys, each once
 }
 
 type document[D any] struct {
@@ -167,13 +169,30 @@ type document[D any] struct {
 }
 
 func (v *View[D, E]) part(r framework.Resources, g view.Generation, number int32) stream.Part {
-	p := &part[D, E]{view: v, sink: sink{store: r.Documents, generation: g, number: number}}
+	p := &part[D, E]{view: v, comparable: plain(reflect.TypeFor[D]()), sink: sink{store: r.Documents, generation: g, number: number}}
 	p.prepare = func(context.Context) error { return nil }
 	if v.Search != nil {
 		p.store = r.Search
 		p.prepare = func(ctx context.Context) error { return r.Search.Prepare(ctx, g, maps.Clone(v.Search)) }
 	}
 	return p
+}
+
+// plain reports whether values of t are equal exactly when they compare so: they
+// hold no pointer, interface or the like.
+func plain(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !plain(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.Array:
+		return plain(t.Elem())
+	}
+	return t.Kind() <= reflect.Complex128 && t.Kind() != reflect.Invalid || t.Kind() == reflect.String
 }
 
 // Open empties the documents and takes the part of the store.
@@ -192,13 +211,17 @@ func (p *part[D, E]) Fold(e *partition.Event) error {
 		return err
 	}
 	key := p.view.cards().key(fact.Aggregate, fact.ID)
-	d := p.docs[key]
-	if d == nil {
+	d, known := p.docs[key]
+	if !known {
 		d = &document[D]{}
 		p.docs[key] = d
 	}
+	before := d.doc
 	if err := guard(func() { d.doc = p.view.Fold(d.doc, fact) }); err != nil {
 		return err
+	}
+	if known && p.comparable && any(before) == any(d.doc) {
+		return nil
 	}
 	if d.offset = e.Offset; !d.changed {
 		d.changed = true

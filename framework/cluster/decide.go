@@ -270,7 +270,7 @@ func (o *Owner) commit(r *request, a *aggregate, facts []Fact) {
 	before := len(b.records)
 	o.encode(r, a, facts)
 	size := eventlog.Size(b.records[before:])
-	if b.size+size > eventlog.MaxBatch {
+	if b.size+size > eventlog.MaxBatch || len(b.records) > eventlog.MaxRecords {
 		b.records, b.full = b.records[:before], true
 		o.pending = append([]*request{r}, o.pending...)
 		return

@@ -34,6 +34,7 @@ type OwnerConfig struct {
 const (
 	maxCommits    = 1024                 // commits in one append
 	maxProbes     = 3                    // that fail in a row, before the owner claims anew
+	maxSends      = 3                    // of a command that come to nothing, before its caller is told
 	probeInterval = 5 * time.Millisecond // between two probes
 	retryAfter    = time.Second          // told to who is refused
 )
@@ -106,6 +107,7 @@ type request struct {
 	at      time.Time
 	key     []byte
 	covered bool // an append sent after it arrived has been acknowledged
+	sends   int  // appends of it that came to nothing
 	inspect func(*aggregate) error
 	state   atomic.Int32
 	done    chan struct{} // gets one value, after which the owner has forgotten the request

@@ -1,9 +1,12 @@
 package cluster
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -222,14 +225,23 @@ func (o *Owner) accept(events []partition.Event) {
 }
 
 // notExecuted is called at a valid claim: what was sent in an earlier epoch and is not
-// accepted by now never will be, so it may be decided again.
+// accepted by now never will be, so it may be decided again, in the order it came.
 func (o *Owner) notExecuted() {
+	from := len(o.pending)
 	for id, r := range o.unresolved {
 		delete(o.unresolved, id)
-		if r.state.CompareAndSwap(sent, queued) {
-			o.pending = append(o.pending, r)
+		if !r.state.CompareAndSwap(sent, queued) {
+			continue
 		}
+		if r.sends++; r.sends == maxSends {
+			r.answer(Result{}, o.unavailable("partition %d: the log has failed to take the command %d times", o.cfg.Partition, maxSends))
+			continue
+		}
+		o.pending = append(o.pending, r)
 	}
+	slices.SortFunc(o.pending[from:], func(a, b *request) int {
+		return cmp.Or(a.at.Compare(b.at), bytes.Compare(a.Command[:], b.Command[:]))
+	})
 }
 
 func (o *Owner) result(events []partition.Event) Result {
