@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,15 +165,26 @@ func TestALostProbeIsSentAgainInTheSameEpoch(t *testing.T) {
 func TestAProbeThatKeepsFailingEndsTheTerm(t *testing.T) {
 	script(t, func(p *play) {
 		n := p.node()
-		lost := make([]memlog.Fault, 20)
-		for i := range lost {
-			lost[i] = memlog.Lost
-		}
-		n.suffers(lost...)
+		n.suffers(slices.Repeat([]memlog.Fault{memlog.Lost}, 5)...)
 		n.send(ask("a", 1, between(1, 2, "x"))).refused(rejected)
 		if !strings.Contains(n.kinds()[1:], "c") {
 			p.Errorf("sent %s", n.kinds())
 		}
+	})
+}
+
+func TestWhoWaitsForALogThatTakesNoClaimIsSentAwaySoon(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.node()
+		n.suffers(slices.Repeat([]memlog.Fault{memlog.Lost}, 6)...)
+		began := time.Now()
+		n.send(ask("a", 1, add("x"))).refused(unresolved)
+		if waited := time.Since(began); waited > time.Second {
+			p.Errorf("told after %v", waited)
+		}
+		time.Sleep(time.Minute)
+		n.send(ask("a", 1, add("x"))).accepted(1)
+		p.valid(1)
 	})
 }
 

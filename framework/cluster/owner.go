@@ -34,6 +34,7 @@ type OwnerConfig struct {
 const (
 	maxCommits    = 1024                 // commits in one append
 	maxProbes     = 3                    // that fail in a row, before the owner claims anew
+	maxClaims     = 2                    // that fail in a row, before all who wait are sent away
 	maxSends      = 3                    // of a command that come to nothing, before its caller is told
 	probeInterval = 5 * time.Millisecond // between two probes
 	retryAfter    = time.Second          // told to who is refused
@@ -50,8 +51,9 @@ const (
 type Owner struct {
 	cfg      OwnerConfig
 	requests chan *request
-	spare    sync.Pool     // of requests that were answered, given back by the caller who got the answer
-	ended    chan struct{} // closed when Run has stopped to work
+	spare    sync.Pool                     // of requests that were answered, given back by the caller who got the answer
+	ended    chan struct{}                 // closed when Run has stopped to work
+	stalled  atomic.Pointer[chan struct{}] // closed, and replaced, when claims keep failing
 	status   atomic.Pointer[Status]
 
 	fold       *partition.Fold
@@ -82,6 +84,7 @@ func NewOwner(cfg OwnerConfig) *Owner {
 		unresolved: make(map[event.ID]*request),
 	}
 	o.spare.New = func() any { return &request{done: make(chan struct{}, 1)} }
+	o.stall()
 	o.setStatus(false, "not started")
 	return o
 }
@@ -197,6 +200,7 @@ func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) 
 	if s := o.Status(); !s.Serving && s.Reason != starting {
 		return reply{err: o.notServed()}
 	}
+	stalled := *o.stalled.Load()
 	r := o.spare.Get().(*request)
 	*r = request{Request: req, at: o.cfg.Clock.Now().UTC(), key: partition.Key(req.Aggregate.TypeName(), req.ID), inspect: inspect, done: r.done}
 	select {
@@ -209,8 +213,19 @@ func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) 
 		return o.take(r)
 	case <-ctx.Done():
 		return o.giveUp(r, o.unavailable("partition %d did not get to it in time", o.cfg.Partition))
+	case <-stalled:
+		return o.giveUp(r, o.notServed())
 	case <-o.ended:
 		return o.giveUp(r, o.notServed())
+	}
+}
+
+// stall sends away all who wait: the log does not even take a claim, so they had
+// better come again.
+func (o *Owner) stall() {
+	stalled := make(chan struct{})
+	if before := o.stalled.Swap(&stalled); before != nil {
+		close(*before)
 	}
 }
 

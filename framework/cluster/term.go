@@ -45,14 +45,21 @@ func (o *Owner) Run(ctx context.Context) {
 // terms returns when ctx ends or the owner cannot go on.
 func (o *Owner) terms(ctx context.Context) {
 	var pause clock.Backoff
-	for ctx.Err() == nil {
+	for claims := 0; ctx.Err() == nil; {
 		o.setStatus(false, starting)
 		began := o.cfg.Clock.Now()
 		err := o.term(ctx)
 		if ctx.Err() != nil {
 			return
 		}
+		served := o.Status().Serving
 		o.setStatus(false, err.Error())
+		if claims++; served {
+			claims = 0
+		}
+		if claims >= maxClaims {
+			o.stall()
+		}
 		o.setAside()
 		o.cfg.Metrics.terms.Inc()
 		if permanent(err) {
