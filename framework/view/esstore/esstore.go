@@ -120,7 +120,7 @@ var ErrClosed = errors.New("store closed")
 // by several processes.
 type Store struct {
 	config    Config
-	transport esapi.Transport
+	transport *elastictransport.Client
 	idle      func()         // closes idle connections
 	calls     sync.WaitGroup // refreshes under way, which Close waits for
 
@@ -213,10 +213,17 @@ func or[T comparable](v, fallback T) T {
 // it fail with ErrClosed.
 func (s *Store) Close() error {
 	s.mu.Lock()
+	was := s.closed
 	s.closed = true
 	s.mu.Unlock()
-	s.calls.Wait()
-	s.idle()
+	if was {
+		return nil
+	}
+	s.calls.Wait() // at most Config.Timeout
+	defer s.idle()
+	if err := s.transport.Close(context.Background()); err != nil {
+		return fmt.Errorf("elasticsearch: close: %w", err)
+	}
 	return nil
 }
 

@@ -2,9 +2,10 @@ package esstore
 
 import "github.com/drivetrain-go/drivetrain/framework/view"
 
-// IndexName and DocumentID let tests look past the store.
+// These let tests look past the store.
 var (
 	IndexName  = indexName
+	FieldName  = fieldName
 	DocumentID = documentID
 )
 

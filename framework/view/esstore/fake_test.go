@@ -87,6 +87,9 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		f.create(w, r, name)
 	case call == "mget":
 		x.mget(w, r)
+	case x == nil && (call == "bulk" || call == "mark") && r.URL.Query().Get("require_alias") != "true":
+		f.made++ // with guessed mappings
+		refuse(w, 500, "made", name)
 	case x == nil:
 		refuse(w, 404, "index_not_found_exception", "no such index")
 	case call == "look":
