@@ -5,6 +5,9 @@
 //		eventlogtest.Run(t, func(t *testing.T) eventlog.Log { return memlog.New() })
 //	}
 //
+// A driver that shares partitions among processes passes Assign too, one that
+// keeps them over a restart Reopen.
+//
 // Each test asks for a log of its own and makes topics whose names no other
 // test or run uses, so that all of them may lie on one server.
 package eventlogtest

@@ -54,6 +54,9 @@ func (c Config) options(auth sasl.Mechanism) []kgo.Opt {
 	if c.TLS != nil {
 		opts = append(opts, kgo.DialTLSConfig(c.TLS))
 	}
+	if c.dial != nil {
+		opts = append(opts, kgo.Dialer(c.dial))
+	}
 	if auth != nil {
 		opts = append(opts, kgo.SASL(auth))
 	}

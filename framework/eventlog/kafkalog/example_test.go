@@ -75,3 +75,33 @@ func ExampleLog_Ensure() {
 	// its records expire (retention.ms=604800000)
 	// --entity-type topics --entity-name tribes --add-config retention.ms=-1
 }
+
+func ExampleLog_Join() {
+	ctx := context.Background()
+	broker, err := kafkatest.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer broker.Close()
+	kafka, err := kafkalog.Open(ctx, kafkalog.Config{Brokers: broker.ListenAddrs()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer kafka.Close()
+	if err := kafka.Ensure(ctx, eventlog.Topic{Name: "tribes", Partitions: 4}); err != nil {
+		log.Fatal(err)
+	}
+	member, err := kafka.Join(ctx, "tribes", "tribes", "node-1")
+	if err != nil {
+		log.Fatal(err)
+	}
+	mine, err := member.Next(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(mine)
+	fmt.Println(member.Close())
+	// Output:
+	// [0 1 2 3]
+	// <nil>
+}

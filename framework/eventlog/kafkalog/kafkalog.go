@@ -15,8 +15,9 @@
 // error other than the contract's own means, only the log itself can tell.
 //
 // Where to look: append.go writes, read.go and slot.go read, topics.go creates
-// and checks topics, connect.go holds what both libraries need to connect,
-// errors.go says which failure means what.
+// and checks topics, assign.go shares partitions among processes, connect.go
+// holds what both libraries need to connect, errors.go says which failure means
+// what.
 package kafkalog
 
 import (
@@ -33,6 +34,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // Config says how to reach a cluster. Brokers is required; a zero field is its
@@ -80,6 +82,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Now stamps the records. Default time.Now.
 	Now func() time.Time
+
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // franz-go's, so that tests can cut it
 }
 
 // SASL is a user and how it proves itself.
@@ -106,7 +110,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.MaxWaiting = or(c.MaxWaiting, 4096)
 	c.Logger = or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = clock.System.Now
 	}
 	for _, b := range c.Brokers {
 		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
@@ -158,8 +162,9 @@ type Log struct {
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 
-	mu     sync.Mutex       // before sender.mu
-	topics map[string]int32 // partitions of the topics that are known
+	mu      sync.Mutex           // before sender.mu
+	topics  map[string]int32     // partitions of the topics that are known
+	members map[*member]struct{} // that Close shall close
 }
 
 var _ eventlog.Log = (*Log)(nil)
@@ -171,7 +176,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kafka log: %w", err)
 	}
-	l := &Log{cfg: cfg, topics: make(map[string]int32), conns: newConnections()}
+	l := &Log{cfg: cfg, topics: make(map[string]int32), members: make(map[*member]struct{}), conns: newConnections()}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	auth, err := cfg.SASL.mechanism()
 	if err == nil {
@@ -207,7 +212,8 @@ func (l *Log) ping(ctx context.Context) error {
 
 // Close ends every call under way and closes all connections. Appends that wait
 // for their turn and readers end with ErrClosed; an append that is under way
-// ends with an error that leaves its outcome open. Closing it again does nothing.
+// ends with an error that leaves its outcome open. Members of groups leave.
+// Closing it again does nothing.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	closed := l.ctx.Err() != nil
@@ -216,6 +222,7 @@ func (l *Log) Close() error {
 	if closed {
 		return nil
 	}
+	l.leaveAll()
 	l.slots.close()
 	l.sender.close()
 	l.conns.close()
