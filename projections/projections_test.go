@@ -125,6 +125,10 @@ var (
 			return d
 		},
 	}
+	grown = &projections.View[shelf, shelfFact]{
+		Name: "grown", From: shelves.Stream(),
+		Fold: func(s shelf, e projections.Event[shelfFact]) shelf { return shelf{Wood: s.Wood + e.Fact.(built).Wood} },
+	}
 	everything = &projections.View[found, any]{Name: "everything", From: search.From, Fold: search.Fold}
 )
 
@@ -140,7 +144,7 @@ func open(t *testing.T) *library {
 		commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
 		commands.Handle(app, books, "remove", func(none, removeCommand) ([]bookFact, error) { return []bookFact{removed{}}, nil })
 		commands.Handle(app, shelves, "build", func(_ none, c buildCommand) ([]shelfFact, error) { return []shelfFact{built{c.Wood}}, nil })
-		projections.Register(app, bookCards, byShelf, shelfCards, search, everything)
+		projections.Register(app, bookCards, byShelf, shelfCards, search, everything, grown)
 	})
 	return &library{T: t, app: app, clock: clock}
 }
@@ -301,5 +305,21 @@ func TestADocumentThatAnEventLeavesAsItIsIsNotWrittenAgain(t *testing.T) {
 		if got != `{"wood":"`+c.wood+`","books":0}` || counted.puts.Load() != c.want {
 			t.Errorf("%s: shown %s after %d puts, want %d", c.wood, got, counted.puts.Load(), c.want)
 		}
+	}
+}
+
+func TestADocumentThatIsTooLargeStopsItsViewByName(t *testing.T) {
+	l := open(t)
+	half := `{"wood":"` + strings.Repeat("x", 500<<10) + `"}`
+	for range 2 {
+		l.do("shelf", "a", "build", half)
+	}
+	l.do("shelf", "b", "build", half)
+	eventually := time.Now().Add(10 * time.Second)
+	for !strings.Contains(strings.Join(l.app.Unready(), " "), `document "a" of view grown: it has 1024`) {
+		if time.Now().After(eventually) {
+			t.Fatalf("not ready because of %v", l.app.Unready())
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -241,23 +241,45 @@ func (p *part[D, E]) Discard() {
 	p.changed = p.changed[:0]
 }
 
+// maxWrite is the bytes of documents after which a batch is written: the rest
+// follows in another, and only the last moves the mark.
+const maxWrite = 16 << 20
+
 // Flush writes each changed document once.
 func (p *part[D, E]) Flush(ctx context.Context, next int64) error {
+	size := 0
 	for _, key := range p.changed {
-		d := p.docs[key]
-		if p.view.Gone != nil && p.view.Gone(d.doc) {
-			p.batch.Deletes = append(p.batch.Deletes, view.Ref{Partition: p.number, Key: key, Offset: d.offset})
-			continue
-		}
-		data, err := json.Marshal(d.doc)
+		n, err := p.add(key, p.docs[key])
 		if err != nil {
-			return fmt.Errorf("encode document %q of view %s: %w", key, p.view.Name, err)
+			return err
 		}
-		p.batch.Puts = append(p.batch.Puts, view.Put{Key: key, Value: data, Offset: d.offset})
+		if size += n; size > maxWrite {
+			if err := p.write(ctx, p.mark.Next); err != nil {
+				return err
+			}
+			size = 0
+		}
 	}
 	if err := p.write(ctx, next); err != nil {
 		return err
 	}
 	p.Discard()
 	return nil
+}
+
+// add puts a document into the batch and returns its size.
+func (p *part[D, E]) add(key string, d *document[D]) (int, error) {
+	if p.view.Gone != nil && p.view.Gone(d.doc) {
+		p.batch.Deletes = append(p.batch.Deletes, view.Ref{Partition: p.number, Key: key, Offset: d.offset})
+		return 0, nil
+	}
+	data, err := json.Marshal(d.doc)
+	if err == nil && len(data) > view.MaxValue {
+		err = fmt.Errorf("it has %d bytes, at most %d: keep less in it", len(data), view.MaxValue)
+	}
+	if err != nil {
+		return 0, stream.Final(fmt.Errorf("document %q of view %s: %w", key, p.view.Name, err))
+	}
+	p.batch.Puts = append(p.batch.Puts, view.Put{Key: key, Value: data, Offset: d.offset})
+	return len(data), nil
 }

@@ -299,6 +299,10 @@ func (t *Task) write(ctx context.Context, next int64) error {
 	return nil
 }
 
+// Final marks an error of a Part as one that the same log and program will meet
+// again: the task stops with it.
+func Final(err error) error { return &finalError{err} }
+
 // finalError is a failure that the same log and program will meet again.
 type finalError struct{ error }
 

@@ -98,7 +98,7 @@ type Store interface {
 	// the mark.
 	Open(ctx context.Context, g Generation, partition int32) (Mark, error)
 	// Write takes a batch whole, or nothing of it, and moves the mark from
-	// b.From to b.Next. Its errors are ErrFenced, a *BehindError when the mark is not at
+	// b.From to b.Next; only a search store may show documents before their mark. Its errors are ErrFenced, a *BehindError when the mark is not at
 	// b.From, or what the store said; after the last, whether the batch was
 	// written is unknown, and the mark tells.
 	Write(ctx context.Context, g Generation, b *Batch) error
