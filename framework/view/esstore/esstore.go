@@ -160,8 +160,8 @@ func New(c Config) (*Store, error) {
 		IdleConnTimeout:     90 * time.Second,
 	}
 	// Calls are not repeated here: whether to repeat a write is the caller's to decide.
-	transport, err := elastictransport.New(elastictransport.Config{URLs: urls, Username: c.User, Password: c.Password,
-		APIKey: c.APIKey, Transport: base, DisableRetry: true})
+	transport, err := elastictransport.NewClient(elastictransport.WithURLs(urls...), elastictransport.WithBasicAuth(c.User, c.Password),
+		elastictransport.WithAPIKey(c.APIKey), elastictransport.WithTransport(base), elastictransport.WithDisableRetry())
 	if err != nil {
 		return nil, fmt.Errorf("elasticsearch: make a transport: %w", err)
 	}
@@ -194,7 +194,7 @@ func (c Config) complete() (Config, []*url.URL, error) {
 	case c.Password != "" && c.User == "":
 		return c, nil, errors.New("a Password without a User")
 	case c.Timeout < 10*time.Millisecond:
-		return c, nil, fmt.Errorf("Timeout of %v; want at least 10ms", c.Timeout)
+		return c, nil, fmt.Errorf("a Timeout of %v; want at least 10ms", c.Timeout)
 	case c.Shards < 1 || c.Shards > 1024 || c.Replicas < 0 || c.Replicas > 100:
 		return c, nil, fmt.Errorf("%d Shards with %d Replicas; want 1 to 1024 with 0 to 100", c.Shards, c.Replicas)
 	}
