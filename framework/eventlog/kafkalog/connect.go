@@ -83,6 +83,16 @@ func (s *SASL) mechanism() (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("Config.SASL.Mechanism is %q: want plain, scram-sha-256 or scram-sha-512", s.Mechanism)
 }
 
+// ForKafkaGo returns what a kafka-go client outside this package, such as one of
+// package bus, authenticates with; nil for a nil s.
+func (s *SASL) ForKafkaGo() (kafkasasl.Mechanism, error) {
+	m, err := s.mechanism()
+	if m == nil || err != nil {
+		return nil, err
+	}
+	return shared{m}, nil
+}
+
 // shared lets kafka-go use franz-go's mechanism, so that both send the same.
 type shared struct{ sasl.Mechanism }
 
