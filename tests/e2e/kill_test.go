@@ -34,62 +34,98 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 
 // TestEverythingAcknowledgedOutlivesAKill drives the program with many clients,
 // kills it half-way, starts it again on the same data, and lets an auditor
-// compare what was answered with the log's file and with every view.
+// compare what was answered with the log, with every view and with the stores.
 func TestEverythingAcknowledgedOutlivesAKill(t *testing.T) {
-	total, seed := int(number(t, "E2E_COMMANDS", 3000)), number(t, "E2E_SEED", uint64(time.Now().UnixNano()))
-	t.Logf("%d commands, E2E_SEED=%d", total, seed)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "data")
-	tl, err := newTally(filepath.Join(dir, "tally.ndjson"))
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			s := newSite(t, b)
+			r := s.newRun(t, int(number(t, "E2E_COMMANDS", 3000)), s.startReady(t, 0))
+			r.begin()
+			next := killHalfWay(t, r)
+			r.end("no answer")
+			r.inspect(next)
+		})
+	}
+}
+
+// run is traffic to an application, and its tally.
+type run struct {
+	*traffic
+	t     *testing.T
+	site  *site
+	began time.Time
+	done  chan struct{}
+}
+
+// newRun prepares traffic of some number of commands to processes.
+func (s *site) newRun(t *testing.T, total int, to ...*program) *run {
+	t.Helper()
+	seed := number(t, "E2E_SEED", uint64(time.Now().UnixNano()))
+	t.Logf("at most %d commands, E2E_SEED=%d, application %s", total, seed, s.app)
+	tl, err := newTally(s.tally())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := startReady(t, data)
-	tr := newTraffic(t, p.base, tl, total, seed)
-	began := time.Now()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tr.run()
-	}()
-	p = killHalfWay(t, tr, p, data, done)
-	<-done
-	took := time.Since(began)
-	if err := tl.close(); err != nil {
-		t.Fatal(err)
-	}
-	report(t, tr, took)
-	inspect(t, p, dir)
+	return &run{traffic: newTraffic(t, tl, total, seed, to...), t: t, site: s, done: make(chan struct{})}
 }
 
-// killHalfWay kills the program at a random moment near the middle, starts it
-// again and returns the new one.
-func killHalfWay(t *testing.T, tr *traffic, p *program, data string, done <-chan struct{}) *program {
-	t.Helper()
-	r := rand.New(rand.NewPCG(tr.seed, 99))
-	at := int64(float64(tr.total) * (0.45 + 0.1*r.Float64()))
-	for tr.settled.Load() < at {
+// tally is the path of the tally's file.
+func (s *site) tally() string { return filepath.Join(s.dir, "tally.ndjson") }
+
+// begin lets the traffic run.
+func (r *run) begin() {
+	r.began = time.Now()
+	go func() {
+		defer close(r.done)
+		r.run()
+	}()
+}
+
+// reach waits until so many commands have a definite answer.
+func (r *run) reach(settled int64) {
+	r.t.Helper()
+	for r.settled.Load() < settled {
 		select {
-		case <-done:
-			t.Fatalf("all ended after %d commands, before the kill", tr.settled.Load())
+		case <-r.done:
+			r.t.Fatalf("all ended after %d commands, before the %dth", r.settled.Load(), settled)
 		case <-time.After(time.Millisecond):
 		}
 	}
-	time.Sleep(time.Duration(r.Int64N(int64(20 * time.Millisecond))))
-	p.kill()
-	killed := tr.settled.Load()
+}
+
+// end waits until all commands have their answers, and reports. These kinds of
+// answers must have come, beside those that always do.
+func (r *run) end(kinds ...string) {
+	r.t.Helper()
+	<-r.done
+	took := time.Since(r.began)
+	if err := r.tally.close(); err != nil {
+		r.t.Fatal(err)
+	}
+	report(r.t, r.traffic, took, kinds)
+}
+
+// killHalfWay kills the process at a random moment near the middle, starts it
+// again and returns the new one.
+func killHalfWay(t *testing.T, r *run) *program {
+	t.Helper()
+	random := rand.New(rand.NewPCG(r.seed, 99))
+	r.reach(int64(float64(r.total) * (0.45 + 0.1*random.Float64())))
+	time.Sleep(time.Duration(random.Int64N(int64(20 * time.Millisecond))))
+	r.site.running[0].kill()
+	killed := r.settled.Load()
 	began := time.Now()
-	next := start(t, data)
-	tr.base.Store(&next.base)
+	next := r.site.start(t, 0)
+	r.direct(next)
 	next.ready(t)
 	t.Logf("killed after %d answers; ready again %v after its start", killed, time.Since(began).Round(time.Millisecond))
 	return next
 }
 
 // report prints what the clients saw, and fails on what they should not have.
-func report(t *testing.T, tr *traffic, took time.Duration) {
+func report(t *testing.T, tr *traffic, took time.Duration, kinds []string) {
 	t.Helper()
-	t.Logf("%d commands in %v, the restart included: %.0f commands/s, p50 %v, p99 %v", tr.seq.Load(), took.Round(time.Millisecond),
+	t.Logf("%d commands in %v, all stops included: %.0f commands/s, p50 %v, p99 %v", tr.seq.Load(), took.Round(time.Millisecond),
 		float64(tr.seq.Load())/took.Seconds(), tr.percentile(0.5).Round(10*time.Microsecond), tr.percentile(0.99).Round(10*time.Microsecond))
 	for _, kind := range slices.Sorted(maps.Keys(tr.kinds)) {
 		t.Logf("  %-28s %6d", kind, tr.kinds[kind])
@@ -97,51 +133,98 @@ func report(t *testing.T, tr *traffic, took time.Duration) {
 	for _, f := range tr.fails {
 		t.Error(f)
 	}
-	for _, kind := range []string{"200", "200 no-op", "422 rejected", "403 forbidden", "412 conflict", "no answer", "sent again",
-		"read own post", "read own tribe", "read post-card", "read tribe-feed", "read search", "read comments"} {
+	for _, kind := range append(kinds, "200", "200 no-op", "422 rejected", "403 forbidden", "412 conflict", "sent again",
+		"read own post", "read own tribe", "read post-card", "read tribe-feed", "read search", "read comments") {
 		if tr.kinds[kind] == 0 {
 			t.Errorf("%q did not happen, so this run tests less than it should", kind)
 		}
 	}
 }
 
-// inspect reads every view, stops the program, and audits it all.
-func inspect(t *testing.T, p *program, dir string) {
+// inspect reads every view from each process and what lies in the stores, stops
+// the processes, and audits it all.
+func (r *run) inspect(from ...*program) {
+	t := r.t
 	t.Helper()
-	entries, err := readTally(filepath.Join(dir, "tally.ndjson"))
+	entries, err := readTally(r.site.tally())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := everyView(t.Context(), p.base, imagine(entries))
-	if err != nil {
-		t.Fatal(err)
+	var got []answers
+	for _, p := range from {
+		views, err := everyView(t.Context(), p.base, imagine(entries), "Min-Position", latest(entries))
+		if err != nil {
+			t.Fatalf("%v\nit wrote:\n%.4000s", err, p.out)
+		}
+		got = append(got, views)
 	}
+	var kept stores
+	if !r.site.embedded() {
+		if kept, err = r.site.readStores(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range from {
+		stopped(t, p)
+	}
+	a := newAudit(entries, r.site.readLog(t))
+	for _, views := range got {
+		a.views(views)
+	}
+	if !r.site.embedded() {
+		a.inStores(kept)
+	}
+	r.verdict(a, got[0])
+}
+
+// stopped stops a process in order.
+func stopped(t testing.TB, p *program) {
+	t.Helper()
 	if err := p.stop(t); err != nil {
 		t.Errorf("it stopped with %v; it wrote:\n%s", err, p.out)
 	}
 	if s := p.out.String(); strings.Contains(s, "goroutine ") {
 		t.Errorf("it wrote a stack:\n%s", s)
 	}
-	log, err := readLog(filepath.Join(dir, "data", "drivetrain.db"), "drivetribe.events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := newAudit(entries, log)
-	a.views(got)
-	t.Logf("audited %d commands against %d valid commits, %d void events; %d tribe cards, %d post cards, %d feeds, %d searches",
-		len(entries), len(a.log.valid), a.log.void, len(got.tribeCards), len(got.postCards), len(got.feeds), len(got.searches))
+}
+
+// verdict fails with what the audit has found.
+func (r *run) verdict(a *audit, got answers) {
+	r.t.Helper()
+	r.t.Logf("audited %d commands against %d valid commits, %d void events; %d tribe cards, %d post cards, %d feeds, %d searches",
+		len(a.entries), len(a.log.valid), a.log.void, len(got.tribeCards), len(got.postCards), len(got.feeds), len(got.searches))
 	for n, problem := range a.problems {
 		if n == maxFails {
-			t.Fatalf("and %d more", len(a.problems)-n)
+			r.t.Fatalf("and %d more", len(a.problems)-n)
 		}
-		t.Error(problem)
+		r.t.Error(problem)
 	}
 }
 
+// latest is the position of the last event of each partition that was answered.
+func latest(entries []entry) string {
+	last := make(map[string]int64)
+	for _, e := range entries {
+		for _, got := range e.got {
+			if p, offset, ok := strings.Cut(got.Position, "@"); ok {
+				if n, err := strconv.ParseInt(offset, 10, 64); err == nil {
+					last[p] = max(last[p], n)
+				}
+			}
+		}
+	}
+	var positions []string
+	for p, offset := range last {
+		positions = append(positions, p+"@"+strconv.FormatInt(offset, 10))
+	}
+	return strings.Join(positions, ",")
+}
+
 // everyView asks the program for all that the audit compares.
-func everyView(ctx context.Context, base string, w *world) (answers, error) {
+// headers are pairs of name and value.
+func everyView(ctx context.Context, base string, w *world, headers ...string) (answers, error) {
 	got := answers{tribeCards: map[string]string{}, postCards: map[string]string{}, feeds: map[string][]string{}, searches: map[question]found{}}
-	f := &fetcher{ctx: ctx, base: base}
+	f := &fetcher{ctx: ctx, base: base, headers: headers}
 	for _, id := range w.places() {
 		f.add(func() error { return f.card("tribe-card", id, got.tribeCards) })
 		f.add(func() error { return f.feed(id, got.feeds) })
@@ -157,10 +240,11 @@ func everyView(ctx context.Context, base string, w *world) (answers, error) {
 
 // fetcher fetches views, several at a time.
 type fetcher struct {
-	ctx  context.Context
-	base string
-	todo []func() error
-	mu   sync.Mutex // of the maps that are filled
+	ctx     context.Context
+	base    string
+	headers []string
+	todo    []func() error
+	mu      sync.Mutex // of the maps that are filled
 }
 
 func (f *fetcher) add(get func() error) { f.todo = append(f.todo, get) }
@@ -186,7 +270,7 @@ func (f *fetcher) all() error {
 
 // get returns a view's answer; it is empty if there is no such document.
 func (f *fetcher) get(path string) (string, error) {
-	a, err := ask(f.ctx, http.MethodGet, f.base+path, "")
+	a, err := ask(f.ctx, http.MethodGet, f.base+path, "", f.headers...)
 	switch {
 	case err != nil:
 		return "", err

@@ -98,8 +98,16 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// launch starts cmd in a process group of its own, which ends with the test.
+// launch starts cmd, embedded whatever the environment says, in a process group
+// of its own, which ends with the test.
 func launch(t testing.TB, cmd *exec.Cmd) *program {
+	t.Helper()
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), namesServers)
+	return launchAs(t, cmd)
+}
+
+// launchAs is launch with the environment that cmd has.
+func launchAs(t testing.TB, cmd *exec.Cmd) *program {
 	t.Helper()
 	if err := openSources(); err != nil {
 		t.Fatal(err)
@@ -107,7 +115,6 @@ func launch(t testing.TB, cmd *exec.Cmd) *program {
 	p := &program{cmd: cmd, out: &output{}, exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.out
 	cmd.SysProcAttr = ownGroup()
-	cmd.Env = slices.DeleteFunc(cmd.Environ(), namesServers)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +124,6 @@ func launch(t testing.TB, cmd *exec.Cmd) *program {
 	}()
 	t.Cleanup(p.kill)
 	return p
-}
-
-// namesServers reports whether a setting of the environment would make the
-// program run on servers; these tests are of the embedded one.
-func namesServers(setting string) bool {
-	name, _, _ := strings.Cut(setting, "=")
-	return strings.HasPrefix(name, "KAFKA_") || strings.HasPrefix(name, "REDIS_") || strings.HasPrefix(name, "ELASTICSEARCH_")
 }
 
 // kill ends the program's whole process group at once, and waits for it.

@@ -30,11 +30,14 @@ const (
 type traffic struct {
 	t       testing.TB
 	ctx     context.Context
-	base    atomic.Pointer[string] // of the program that runs now
+	bases   atomic.Pointer[[]string] // of the processes that run now
 	tally   *tally
 	seed    uint64
-	setUp   []command // sent first, each once
-	total   int       // commands to send, with those
+	setUp   []command     // sent first, each once
+	total   int           // commands to send, with those
+	rest    time.Duration // of a client between two commands
+	hasty   time.Duration // after which every other client gives up waiting for an answer; 0: none does
+	over    atomic.Bool   // no new commands are sent
 	seq     atomic.Int64
 	settled atomic.Int64 // commands with a definite answer
 
@@ -47,10 +50,10 @@ type traffic struct {
 	fails    []string
 }
 
-func newTraffic(t testing.TB, base string, tl *tally, total int, seed uint64) *traffic {
+func newTraffic(t testing.TB, tl *tally, total int, seed uint64, to ...*program) *traffic {
 	tr := &traffic{t: t, ctx: t.Context(), tally: tl, seed: seed, total: total, comments: map[string][]uint64{},
 		versions: map[string]uint64{}, kinds: map[string]int{}}
-	tr.base.Store(&base)
+	tr.direct(to...)
 	r := tr.random(clients)
 	for i := range users {
 		tr.setUp = append(tr.setUp, command{Aggregate: "user", ID: userID(i), Actor: userID(i), Name: "register",
@@ -61,6 +64,16 @@ func newTraffic(t testing.TB, base string, tl *tally, total int, seed uint64) *t
 			Body: body("name", sentence(r, 3)), Want: 200})
 	}
 	return tr
+}
+
+// direct sends the traffic to these processes from now on. A client stays with
+// one until that does not answer, or says that it cannot.
+func (tr *traffic) direct(to ...*program) {
+	bases := make([]string, len(to))
+	for n, p := range to {
+		bases[n] = p.base
+	}
+	tr.bases.Store(&bases)
 }
 
 func (tr *traffic) random(stream int) *rand.Rand {
@@ -116,8 +129,9 @@ func (tr *traffic) run() {
 	})
 	each(func(c *caller) {
 		c.openOwn()
-		for int(tr.seq.Load()) < tr.total && tr.ctx.Err() == nil {
+		for int(tr.seq.Load()) < tr.total && !tr.over.Load() && tr.ctx.Err() == nil {
 			c.step()
+			time.Sleep(tr.rest)
 		}
 	})
 }
@@ -140,10 +154,46 @@ func (tr *traffic) failf(format string, args ...any) {
 // sends commands to, so it knows at each moment what their cards show.
 type caller struct {
 	*traffic
-	n    int
-	r    *rand.Rand
-	own  world // the own tribe and post
-	sent int
+	n     int
+	r     *rand.Rand
+	own   world // the own tribe and post
+	sent  int
+	tries int // that failed; another one goes to the next process
+}
+
+// process is the number and the base of the process that the caller talks to.
+func (c *caller) process() (int, string) {
+	bases := *c.bases.Load()
+	n := (c.n/2 + c.tries) % len(bases)
+	return n, bases[n]
+}
+
+// ask sends a request to the caller's process. What is no definite answer comes
+// with the reason, and the next try goes to another process.
+func (c *caller) ask(method, path, body string, headers ...string) (a answer, unknown string) {
+	ctx := c.ctx
+	if c.hasty > 0 && c.n%2 == 1 {
+		hasty, cancel := context.WithTimeout(ctx, c.hasty)
+		defer cancel()
+		ctx = hasty
+	}
+	n, base := c.process()
+	a, err := ask(ctx, method, base+path, body, headers...)
+	switch {
+	case err != nil:
+		c.tries++
+		c.count("no answer")
+		return a, err.Error()
+	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
+		c.tries++
+		c.count(strconv.Itoa(a.status))
+		if a.header.Get("Retry-After") == "" || a.header.Get("Content-Type") != "application/problem+json" {
+			c.failf("%s %s: %d with headers %v, without Retry-After or problem: %s", method, path, a.status, a.header, a.body)
+		}
+		return a, strconv.Itoa(a.status) + " " + string(a.body)
+	}
+	c.count("answered by process " + strconv.Itoa(n))
+	return a, ""
 }
 
 // newSeq is the number of the next command.
@@ -201,15 +251,9 @@ func (c *caller) once(cmd command) (got outcome, unknown string) {
 	if cmd.IfMatch != nil {
 		headers = append(headers, "If-Match", strconv.Quote(strconv.FormatUint(*cmd.IfMatch, 10)))
 	}
-	url := fmt.Sprintf("%s/v1/%s/%s/%s", *c.base.Load(), cmd.Aggregate, cmd.ID, cmd.Name)
-	a, err := ask(c.ctx, http.MethodPost, url, string(cmd.Body), headers...)
-	switch {
-	case err != nil:
-		c.count("no answer")
-		return got, err.Error()
-	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
-		c.count(strconv.Itoa(a.status))
-		return got, string(a.body)
+	a, unknown := c.ask(http.MethodPost, fmt.Sprintf("/v1/%s/%s/%s", cmd.Aggregate, cmd.ID, cmd.Name), string(cmd.Body), headers...)
+	if unknown != "" {
+		return got, unknown
 	}
 	var doc struct {
 		outcome
@@ -301,23 +345,22 @@ func (c *caller) mine(cmd command) {
 
 // reads gets a view as of a position, and checks that it shows what was done.
 func (c *caller) reads(kind, path, position string, check func(doc string) error) {
-	for began := time.Now(); ; {
-		a, err := ask(c.ctx, http.MethodGet, *c.base.Load()+path, "", "Min-Position", position)
+	for began := time.Now(); ; time.Sleep(pause) {
+		a, unknown := c.ask(http.MethodGet, path, "", "Min-Position", position)
 		switch {
-		case err == nil && a.status == http.StatusOK:
+		case unknown == "" && a.status == http.StatusOK:
 			c.count("read " + kind)
 			if err := check(string(a.body)); err != nil {
 				c.failf("GET %s with Min-Position %s: %v", path, position, err)
 			}
 			return
-		case err == nil && a.status != http.StatusServiceUnavailable:
+		case unknown == "":
 			c.failf("GET %s with Min-Position %s: %d %s", path, position, a.status, a.body)
 			return
 		case time.Since(began) > giveUp || c.ctx.Err() != nil:
-			c.failf("GET %s with Min-Position %s: nothing within %v: %d %s, %v", path, position, giveUp, a.status, a.body, err)
+			c.failf("GET %s with Min-Position %s: nothing within %v: %s", path, position, giveUp, unknown)
 			return
 		}
-		time.Sleep(pause)
 	}
 }
 
