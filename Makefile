@@ -5,6 +5,8 @@ E2E_TIMEOUT ?= 60m
 SEEDS ?= 1000
 SEED ?= 1
 BENCH ?= .
+CELL ?= 3s
+REPEAT ?= 3
 DATA ?= ./drivetribe-data
 
 .PHONY: help
@@ -60,7 +62,8 @@ model: ## the ownership protocol explored further: some minutes, some GiB
 	MODEL=large go test -count=1 -v -run TestPresets -timeout 60m ./tests/model
 
 .PHONY: bench
-bench: ## benchmarks that match BENCH (.)
+bench: ## the table beside floors, CELL (3s) a cell, REPEAT (3) rounds; then the benchmarks that match BENCH (.)
+	BENCH_CELL=$(CELL) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m -run TestBesideFloors ./tests/bench
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./framework/... ./aggregates ./commands ./projections ./api
 
 .PHONY: run
