@@ -89,7 +89,7 @@ func (s *subscriber) subscribe(ctx context.Context, topic string) (*subscription
 	sub.ctx, sub.kill = context.WithCancel(ctx)
 	sub.offer, sub.stop = either(sub.ctx, s.ctx)
 	s.mu.Lock()
-	s.open[sub] = struct{}{}
+	s.open[sub] = struct{}{} // if Close was quicker, run ends at once
 	s.mu.Unlock()
 	go func() {
 		sub.run()
@@ -97,6 +97,10 @@ func (s *subscriber) subscribe(ctx context.Context, topic string) (*subscription
 		delete(s.open, sub)
 		s.mu.Unlock()
 	}()
+	if s.ctx.Err() != nil {
+		<-sub.done
+		return nil, ErrClosed
+	}
 	return sub, nil
 }
 
