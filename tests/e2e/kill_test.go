@@ -43,7 +43,7 @@ func TestEverythingAcknowledgedOutlivesAKill(t *testing.T) {
 			r.begin()
 			next := killHalfWay(t, r)
 			r.end("no answer")
-			r.inspect(next)
+			r.inspect([]*program{next})
 		})
 	}
 }
@@ -142,14 +142,15 @@ func report(t *testing.T, tr *traffic, took time.Duration, kinds []string) {
 }
 
 // inspect reads every view from each process and what lies in the stores, stops
-// the processes, and audits it all.
-func (r *run) inspect(from ...*program) {
+// the processes, and audits it all, with what others than the traffic have sent.
+func (r *run) inspect(from []*program, others ...entry) {
 	t := r.t
 	t.Helper()
 	entries, err := readTally(r.site.tally())
 	if err != nil {
 		t.Fatal(err)
 	}
+	entries = append(entries, others...)
 	var got []answers
 	for _, p := range from {
 		views, err := everyView(t.Context(), p.base, imagine(entries), "Min-Position", latest(entries))
