@@ -47,12 +47,14 @@ func (c *command) handle(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	result, err := c.app.Execute(r.Context(), call)
-	if err != nil {
-		return err
-	}
-	c.answer(w, result)
-	return nil
+	return c.within(c.answering, func(w *response, r *http.Request) error {
+		result, err := c.app.Execute(r.Context(), call)
+		if err != nil {
+			return err
+		}
+		c.answer(w, result)
+		return nil
+	})(w, r)
 }
 
 // call reads and checks a request.

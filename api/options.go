@@ -94,8 +94,9 @@ func MaxBody(bytes int64) Option { return func(s *settings) { s.maxBody = bytes 
 func MaxHeader(bytes int) Option { return func(s *settings) { s.maxHeader = bytes } }
 
 // MaxConcurrent bounds the requests that are answered at once; more get 429 with
-// Retry-After. /healthz and /readyz do not count. Default 1024, at least 1, at
-// most 65,536.
+// Retry-After. As many again may wait for a Min-Position, and four times as many
+// may be sending their bodies. /healthz and /readyz do not count. Default 1024, at
+// least 1, at most 65,536.
 func MaxConcurrent(n int) Option { return func(s *settings) { s.maxConcurrent = n } }
 
 // ReadTimeout bounds how long a request may take to arrive; half of it, at most

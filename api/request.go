@@ -159,9 +159,10 @@ func blank(data []byte) bool {
 	return true
 }
 
-// read is io.ReadAll with one allocation where the size is known.
+// read is io.ReadAll with one allocation where the size is known and small; what is
+// larger takes memory as it arrives.
 func read(from io.Reader, size int64) ([]byte, error) {
-	if size < 0 {
+	if size < 0 || size > maxPooled {
 		return io.ReadAll(from)
 	}
 	data := make([]byte, size)

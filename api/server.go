@@ -19,23 +19,24 @@ import (
 // server is the API of one application. All of it is built at start: routes,
 // schemas, the description.
 type server struct {
-	app      app
-	set      settings
-	log      *slog.Logger
-	clock    clock.Clock
-	mux      *chi.Mux
-	spec     *spec
-	names    names
-	metrics  *metrics
-	slots    chan struct{} // one for each request under way
-	stopping atomic.Bool
+	app                          app
+	set                          settings
+	log                          *slog.Logger
+	clock                        clock.Clock
+	mux                          *chi.Mux
+	spec                         *spec
+	names                        names
+	metrics                      *metrics
+	arriving, waiting, answering room
+	stopping                     atomic.Bool
 }
 
 func newServer(a app, options []Option) *server {
 	cfg := a.Config()
 	set := newSettings(a, options)
 	s := &server{app: a, set: set, log: cfg.Logger, clock: cfg.Clock, mux: chi.NewMux(), names: namesOf(a),
-		metrics: newMetrics(cfg.Metrics), slots: make(chan struct{}, set.maxConcurrent)}
+		metrics: newMetrics(cfg.Metrics), arriving: make(room, 4*set.maxConcurrent),
+		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent)}
 	s.spec = newSpec(s.mux, set)
 	s.addCommands()
 	s.addAggregates()
@@ -89,28 +90,43 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &response{ResponseWriter: w, request: r, clock: t.clock}
 	began := t.clock.Now()
 	defer t.done(out, r, began)
+	handle := t.handle
 	if !t.free {
-		if !t.enter() {
-			t.fail(out, r, limited.because("the server is answering %d requests, as many as it may", cap(t.slots)).after(time.Second))
-			return
-		}
-		defer t.leave()
+		handle = t.within(t.room(r), t.handle)
 	}
-	if err := t.handle(out, r); err != nil {
+	if err := handle(out, r); err != nil {
 		t.fail(out, r, err)
 	}
 }
 
-func (t *route) enter() bool {
-	select {
-	case t.slots <- struct{}{}:
-		return true
-	default:
-		return false
+// room is where a request stands at first: while its body arrives, while it waits
+// for a position, or where it is answered. Each has its own bound, so that those
+// who only wait keep nobody out.
+func (s *server) room(r *http.Request) room {
+	switch {
+	case r.Method == http.MethodPost:
+		return s.arriving
+	case r.Header["Min-Position"] != nil:
+		return s.waiting
 	}
+	return s.answering
 }
 
-func (t *route) leave() { <-t.slots }
+// room bounds how many requests are in the same state.
+type room chan struct{}
+
+// within lets h run while there is room.
+func (s *server) within(where room, h handler) handler {
+	return func(w *response, r *http.Request) error {
+		select {
+		case where <- struct{}{}:
+			defer func() { <-where }()
+			return h(w, r)
+		default:
+			return limited.because("the server has %d requests like this one, as many as it may", cap(where)).after(time.Second)
+		}
+	}
+}
 
 // done ends a request, also one whose handler panicked.
 func (t *route) done(w *response, r *http.Request, began time.Time) {

@@ -65,7 +65,7 @@ func (c *logCommand) Validate() error {
 	if err != nil {
 		return fmt.Errorf("--from: %w", err)
 	}
-	if at.Control >= 0 || len(at.Offsets) == 0 {
+	if _, control := at.Control(); control || len(at.Offsets) == 0 {
 		return fmt.Errorf("--from %s: an embedded log has no control log; want partition@offset", c.From)
 	}
 	c.starts = at.Offsets

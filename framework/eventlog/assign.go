@@ -17,8 +17,11 @@ type Assigner interface {
 
 // Membership is a process's place in a group.
 type Membership interface {
-	// Next returns all partitions assigned to this process, ascending, each time
-	// they have changed since the last call; it waits for that until ctx ends.
+	// Next returns all partitions assigned to this process, ascending and perhaps
+	// none, each time they have changed since the last call; it waits for that
+	// until ctx ends. Any other error is for good, and nothing is assigned then:
+	// another process has joined under the same instance, the group refuses this
+	// one, or Close was called (ErrClosed).
 	Next(ctx context.Context) ([]int32, error)
 	// Close leaves the group, so that others take over at once.
 	Close() error

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,22 +23,27 @@ func (p Position) String() string {
 }
 
 // Positions names a place in several partitions at once, by the last offset of
-// each, and the offset of the control log that goes with it (-1: none). The
-// zero value has no partition and control offset 0; make one with NewPositions.
+// each, and the offset of the control log that goes with it, if any. The zero
+// Positions names no place.
 type Positions struct {
 	Offsets map[int32]int64
-	Control int64
+	control int64 // its offset + 1; 0: none
 }
 
 // NewPositions returns the vector of the given positions, without a control
-// offset. The last of two for the same partition wins.
+// offset. The greatest of several in the same partition counts.
 func NewPositions(at ...Position) Positions {
-	p := Positions{Offsets: make(map[int32]int64, len(at)), Control: -1}
+	p := Positions{Offsets: make(map[int32]int64, len(at))}
 	for _, a := range at {
-		p.Offsets[a.Partition] = a.Offset
+		p.add(a)
 	}
 	return p
 }
+
+func (p Positions) add(a Position) { p.Offsets[a.Partition] = max(a.Offset, p.Offsets[a.Partition]) }
+
+// Control returns the offset of the control log, and whether there is one.
+func (p Positions) Control() (offset int64, ok bool) { return p.control - 1, p.control > 0 }
 
 // String returns "0@12,3@81234", by partition, with ";c@57" behind it if there
 // is a control offset.
@@ -49,8 +55,8 @@ func (p Positions) String() string {
 		}
 		b.WriteString(Position{n, p.Offsets[n]}.String())
 	}
-	if p.Control >= 0 {
-		fmt.Fprintf(&b, ";c@%d", p.Control)
+	if c, ok := p.Control(); ok {
+		fmt.Fprintf(&b, ";c@%d", c)
 	}
 	return b.String()
 }
@@ -73,10 +79,10 @@ func ParsePositions(s string) (Positions, error) {
 		}
 		n, ok := strings.CutPrefix(control, "c@")
 		c, err := number(n, 63)
-		if !ok || err != nil {
+		if !ok || err != nil || c == math.MaxInt64 {
 			return p, bad
 		}
-		p.Control = c
+		p.control = c + 1
 	}
 	if list == "" {
 		return p, nil
@@ -88,7 +94,7 @@ func ParsePositions(s string) (Positions, error) {
 		if !ok || err1 != nil || err2 != nil {
 			return p, bad
 		}
-		p.Offsets[int32(n)] = max(o, p.Offsets[int32(n)])
+		p.add(Position{int32(n), o})
 	}
 	return p, nil
 }
