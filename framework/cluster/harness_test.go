@@ -291,7 +291,7 @@ func (n *node) shows(id, want string) {
 func (p *play) valid(want int) {
 	p.Helper()
 	synctest.Wait()
-	if got := replay(p, p.log.Records(topic, 0)); len(got.commits) != want {
+	if got := replay(p.log.Records(topic, 0)); len(got.commits) != want {
 		p.Fatalf("%d commits are valid, want %d: %+v", len(got.commits), want, got.commits)
 	}
 }

@@ -1,10 +1,18 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
 
 // outcome names what a caller was told.
@@ -47,8 +55,9 @@ func (a *attempt) version() (version uint64) {
 }
 
 func (w *world) fail(format string, args ...any) {
-	w.t.Helper()
-	w.t.Errorf("seed %d: "+format, append([]any{w.seed}, args...)...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.report.failures = append(w.report.failures, fmt.Sprintf("seed %d: ", w.seed)+fmt.Sprintf(format, args...))
 }
 
 func (h *history) find(command event.ID) *commitSeen {
@@ -62,7 +71,8 @@ func (h *history) find(command event.ID) *commitSeen {
 
 // judge compares all that was said with what the log says.
 func (w *world) judge() {
-	h := replay(w.t, w.log.Records(topic, 0))
+	records := w.log.Records(topic, 0)
+	h := replay(records)
 	byCommand := map[event.ID][]*attempt{}
 	for _, a := range w.attempts {
 		if a.state == nil {
@@ -73,17 +83,19 @@ func (w *world) judge() {
 	seen := map[event.ID]bool{}
 	for i := range h.commits {
 		c := &h.commits[i]
-		w.counts["commit valid"]++
+		w.count("commit valid")
 		if seen[c.command] {
 			w.fail("command %v took effect twice", c.command)
 		}
 		seen[c.command] = true
 		w.judgeCommit(c, byCommand[c.command])
 	}
-	w.counts["epoch"] += int(h.epoch)
+	w.report.counts["epoch"] += int(h.epoch)
 	for _, p := range w.all {
 		w.judgeOwner(h, p)
 	}
+	w.judgeReader(h, records)
+	w.report.digest = w.digest(records)
 }
 
 func (w *world) judgeOne(h *history, a *attempt) {
@@ -151,7 +163,8 @@ func (w *world) judgeCommit(c *commitSeen, attempts []*attempt) {
 // judgeOwner compares what an owner held in the end with the log so far.
 func (w *world) judgeOwner(h *history, p *process) {
 	held := 0
-	for key, a := range p.aggregates {
+	for _, key := range slices.Sorted(maps.Keys(p.aggregates)) {
+		a := p.aggregates[key]
 		want := h.version(key, p.fold.Next())
 		if a.folded != want {
 			w.fail("an owner held version %d of %s at %d, it is %d", a.folded, key, p.fold.Next(), want)
@@ -174,4 +187,65 @@ func (w *world) judgeOwner(h *history, p *process) {
 	if held != 0 {
 		w.fail("an owner held %d aggregates too many", held)
 	}
+}
+
+// judgeReader follows the log as a view does, which is stopped anywhere and goes
+// on from its snapshot.
+func (w *world) judgeReader(h *history, records []eventlog.Record) {
+	rng := rand.New(rand.NewPCG(w.seed, 2))
+	fold, valid := partition.New(partition.Memory{}), 0
+	for i := range records {
+		r := &records[i]
+		got, err := fold.Step(r.Offset, r.Key, r.Header, r.Value)
+		if err != nil {
+			w.fail("a reader: %v", err)
+			return
+		}
+		w.count(strings.TrimSpace("verdict " + got.Verdict.String() + " " + got.Reason.String()))
+		if got.Verdict != partition.Void && len(got.Voided) > 0 {
+			w.count("verdict cut off")
+		}
+		if got.Verdict == partition.Valid {
+			if valid == len(h.commits) || h.commits[valid].last != r.Offset || h.commits[valid].command != got.Events[0].Command {
+				w.fail("a reader took %v for valid at %d, it is not", got.Events[0].Command, r.Offset)
+				return
+			}
+			valid++
+		}
+		if rng.IntN(8) == 0 {
+			if fold, err = partition.Restore(fold.AppendSnapshot(nil), partition.Memory{}); err != nil {
+				w.fail("a reader: %v", err)
+				return
+			}
+		}
+	}
+	if valid != len(h.commits) {
+		w.fail("a reader found %d valid commits, there are %d", valid, len(h.commits))
+	}
+}
+
+// digest is of the log and of all answers, in the order they came.
+func (w *world) digest(records []eventlog.Record) uint64 {
+	d := fnv.New64a()
+	for i := range records {
+		d.Write(records[i].Key)
+		d.Write(records[i].Header)
+		d.Write(records[i].Value)
+	}
+	var b []byte
+	for _, a := range w.attempts {
+		b = append(b[:0], a.command[:]...)
+		for _, n := range []int64{a.began.UnixNano(), a.end.UnixNano(), a.from, a.to, a.res.Position.Offset} {
+			b = binary.BigEndian.AppendUint64(b, uint64(n))
+		}
+		b = append(append(b, a.key...), a.outcome()...)
+		if a.state != nil {
+			b = append(b, a.state.JSON...)
+		}
+		if a.err != nil {
+			b = append(b, a.err.Error()...)
+		}
+		d.Write(b)
+	}
+	return d.Sum64()
 }

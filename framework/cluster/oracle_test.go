@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sort"
 	"strings"
-	"testing"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -41,7 +40,7 @@ type recordSeen struct {
 }
 
 // replay reads a log from its first record.
-func replay(t testing.TB, records []eventlog.Record) *history {
+func replay(records []eventlog.Record) *history {
 	h := &history{states: map[string][]string{}, ends: map[string][]int64{}, digests: map[event.ID]uint64{}}
 	var open []recordSeen
 	for i := range records {
@@ -57,8 +56,8 @@ func replay(t testing.TB, records []eventlog.Record) *history {
 			if d.Decode(r.Header, &e.Envelope) != nil || e.Epoch != h.epoch || h.epoch == 0 {
 				continue
 			}
-			if open = h.event(t, open, e); len(open) == e.Count {
-				h.judge(t, open)
+			if open = h.event(open, e); len(open) == e.Count {
+				h.judge(open)
 				open = nil
 			}
 		}
@@ -67,7 +66,7 @@ func replay(t testing.TB, records []eventlog.Record) *history {
 }
 
 // event returns the unfinished commit after e.
-func (h *history) event(t testing.TB, open []recordSeen, e recordSeen) []recordSeen {
+func (h *history) event(open []recordSeen, e recordSeen) []recordSeen {
 	follows := len(open) > 0 && open[0].Command == e.Command && open[0].key == e.key && open[0].Count == e.Count && e.Index == len(open)
 	switch {
 	case follows:
@@ -78,7 +77,7 @@ func (h *history) event(t testing.TB, open []recordSeen, e recordSeen) []recordS
 	return nil
 }
 
-func (h *history) judge(t testing.TB, open []recordSeen) {
+func (h *history) judge(open []recordSeen) {
 	key, last := open[0].key, open[len(open)-1]
 	if _, ok := h.states[key]; !ok {
 		h.states[key], h.ends[key] = []string{jsonOf(nil)}, []int64{-1}

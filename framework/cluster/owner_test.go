@@ -44,7 +44,7 @@ func TestAClaimFoundVoidIsMadeAnew(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 			n.send(ask("a", 1, add("x"))).accepted(1)
-			if h := replay(p, p.log.Records(topic, 0)); n.kinds() != "cc1" || h.epoch != other+1 {
+			if h := replay(p.log.Records(topic, 0)); n.kinds() != "cc1" || h.epoch != other+1 {
 				p.Fatalf("sent %s, epoch %d", n.kinds(), h.epoch)
 			}
 		})
@@ -235,7 +235,7 @@ func TestAGapIsReadBeforeAnythingIsAnswered(t *testing.T) {
 				p.log.Deliver(0)
 				<-c.done
 				time.Sleep(10 * time.Second)
-				h := replay(p, p.log.Records(topic, 0))
+				h := replay(p.log.Records(topic, 0))
 				if c.err != nil || c.res.Position.Offset != test.at || n.kinds() != test.sent || h.epoch != test.epoch {
 					p.Fatalf("got %+v, %v, sent %s, epoch %d, want offset %d, %s, %d", c.res, c.err, n.kinds(), h.epoch, test.at, test.sent, test.epoch)
 				}

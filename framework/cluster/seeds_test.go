@@ -1,0 +1,5 @@
+//go:build !race
+
+package cluster
+
+const simSeeds = 300 // of a plain run
