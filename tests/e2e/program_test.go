@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	} else {
 		code = m.Run()
 	}
+	if err := stopServers(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the servers:", err)
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }

@@ -1,0 +1,186 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// outage is how long a server is away.
+const outage = 15 * time.Second
+
+// failing is an application under load whose servers are about to fail.
+type failing struct {
+	*run
+	servers *servers
+	p       *program
+	w       *witness
+	sent    int // commands of the witness
+}
+
+// fail starts an application and load, lets happen what is to happen, sees that
+// the program recovers by itself, and audits all.
+func fail(t *testing.T, happen func(f *failing)) {
+	for _, servers := range killable(t) {
+		t.Run("servers", func(t *testing.T) {
+			s := newSite(t, servers.backend())
+			p := s.startReady(t, 0)
+			f := &failing{run: s.newRun(t, 1<<30, p), servers: servers, p: p, w: newWitness(t, p, p)}
+			f.rest = 20 * time.Millisecond
+			f.begin()
+			f.reach(600)
+			happen(f)
+			began := time.Now()
+			p.ready(t)
+			t.Logf("ready again %v after that, without a restart", time.Since(began).Round(time.Millisecond))
+			f.reach(f.settled.Load() + 300)
+			f.over.Store(true)
+			f.end()
+			f.inspect([]*program{p}, f.w.entries...)
+		})
+	}
+}
+
+// without kills a server for a while. Meanwhile it calls during, again and again.
+func (f *failing) without(server string, d time.Duration, during func()) {
+	f.t.Helper()
+	if err := f.servers.kill(server); err != nil {
+		f.t.Fatal(err)
+	}
+	settled := f.settled.Load()
+	for began := time.Now(); time.Since(began) < d; time.Sleep(500 * time.Millisecond) {
+		during()
+	}
+	f.t.Logf("%d commands were answered while %s was away", f.settled.Load()-settled, server)
+	if err := f.servers.up(server); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// accepts sends a command, which is to be accepted within a second or two.
+func (f *failing) accepts() {
+	f.t.Helper()
+	id := fmt.Sprintf("meanwhile-%d", f.sent)
+	f.sent++
+	began := time.Now()
+	got := f.w.send(f.w.command(id, "maya", "found", body("name", "Meanwhile")), f.p)
+	if took := time.Since(began); !got.accepted() || took > 3*time.Second {
+		f.t.Errorf("a command was answered %+v after %v", got, took)
+	}
+}
+
+// unavailable gets a path, which is to be answered with 503 and Retry-After.
+func (f *failing) unavailable(path string, headers ...string) {
+	f.t.Helper()
+	a, err := ask(f.t.Context(), http.MethodGet, f.p.base+path, "", headers...)
+	if err != nil {
+		f.t.Errorf("GET %s: %v", path, err)
+		return
+	}
+	if readProblem(f.t, a); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		f.t.Errorf("GET %s: %d %v %s, want 503 with Retry-After", path, a.status, a.header, a.body)
+	}
+}
+
+// unready sees that the program says that it is not ready, and why.
+func (f *failing) unready(word string) {
+	f.t.Helper()
+	if status, doc := f.p.try("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(doc, word) {
+		f.t.Errorf("/readyz: %d %s, want 503 that says %s", status, doc, word)
+	}
+}
+
+// stays reads the card of the witness's first tribe until the program is ready:
+// it is right, or not answered.
+func (f *failing) stays(path, want string) {
+	f.t.Helper()
+	for began := time.Now(); time.Since(began) < readyWithin; time.Sleep(5 * time.Millisecond) {
+		status, doc := f.p.try(path)
+		if status != http.StatusServiceUnavailable && (status != http.StatusOK || !strings.Contains(doc, want)) {
+			f.t.Errorf("GET %s: %d %s, %v after the server came back; want %s or 503", path, status, doc, time.Since(began), want)
+			return
+		}
+		if ready, _ := f.p.try("/readyz"); ready == http.StatusOK && status == http.StatusOK {
+			return
+		}
+	}
+	f.t.Errorf("GET %s: no answer within %v", path, readyWithin)
+}
+
+func TestKafkaIsAwayAtTheStart(t *testing.T) {
+	for _, servers := range killable(t) {
+		s := newSite(t, servers.backend())
+		b := s.backend
+		var err error
+		if s.kafka, err = freeAddr(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		p := s.launch(t, 0)
+		if err := p.wait(t, 40*time.Second); err == nil {
+			t.Error("it ended without an error")
+		}
+		t.Logf("it ended after %v: %s", time.Since(began).Round(time.Millisecond), p.out)
+		refusedByLine(t, p, "open the log", s.kafka)
+		s.backend = b
+		stopped(t, s.startReady(t, 0))
+	}
+}
+
+func TestKafkaIsKilledUnderLoad(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.accepts()
+		f.without("kafka", 8*time.Second, func() {})
+	})
+}
+
+func TestRedisIsAwayAndComesBackEmpty(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.accepts()
+		f.without("redis", outage, func() {
+			f.accepts()
+			f.unavailable("/v1/views/tribe-card/meanwhile-0")
+			f.unavailable("/v1/views/tribe-feed/meanwhile-0")
+			f.unready("redis")
+		})
+		f.stays("/v1/views/tribe-card/meanwhile-0", `"name":"Meanwhile"`)
+	})
+}
+
+func TestElasticsearchIsAway(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.accepts()
+		f.without("elasticsearch", outage, func() {
+			f.accepts()
+			f.unavailable("/v1/views/search?q=meanwhile")
+			f.unready("elasticsearch")
+		})
+	})
+}
+
+func TestAnIndexIsDeletedBehindOurBack(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.accepts()
+		if _, err := elastic(f.t.Context(), http.MethodDelete, f.site.search+"/"+f.site.index(), ""); err != nil {
+			f.t.Fatal(err)
+		}
+		f.accepts()
+	})
+}
+
+func TestServersAreSlow(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.servers.slow(100 * time.Millisecond)
+		defer f.servers.slow(0)
+		before, began := f.settled.Load(), time.Now()
+		for range 5 {
+			f.accepts()
+		}
+		time.Sleep(max(0, 8*time.Second-time.Since(began)))
+		if n := f.settled.Load() - before; n < 100 {
+			f.t.Errorf("%d commands were answered in %v", n, time.Since(began))
+		}
+	})
+}
