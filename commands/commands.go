@@ -84,6 +84,9 @@ func bind[C any](ctx context.Context, body []byte, g cluster.Given, prepare []fu
 	if err := wire.Decode(body, c); err != nil {
 		return nil, fmt.Errorf("%w: body: %w", framework.ErrInvalid, err)
 	}
+	if len(prepare) == 0 {
+		return c, nil // the decision is given its Meta in its turn
+	}
 	aggregates.Bind(c, aggregates.Given(g.Actor, g.At, g.ID, g.Command))
 	for _, f := range prepare {
 		if err := f(ctx, c); err != nil {

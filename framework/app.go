@@ -27,10 +27,7 @@ type App struct {
 
 type commandKey struct{ aggregate, name string }
 
-var (
-	appName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
-	idName  = regexp.MustCompile(IDPattern)
-)
+var appName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 
 // New returns an application. It panics on a Config that cannot work.
 func New(cfg Config) *App {

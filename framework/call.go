@@ -3,10 +3,8 @@ package framework
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"strings"
 	"time"
 
@@ -60,12 +58,15 @@ func (a *App) Execute(ctx context.Context, c Call) (cluster.Result, error) {
 
 func (a *App) checkCall(c Call) error {
 	switch {
-	case !idName.MatchString(c.ID):
+	case !isID(c.ID):
 		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, c.ID, IDPattern)
 	case len(c.Actor) > event.MaxName:
 		return fmt.Errorf("%w caller: more than %d bytes", ErrInvalid, event.MaxName)
 	case !visible(c.Key) || len(c.Key) > 128:
 		return fmt.Errorf("%w idempotency key: want 1 to 128 visible ASCII characters", ErrInvalid)
+	}
+	if c.Key == "" {
+		return nil
 	}
 	if id, err := event.ParseID(c.Key); err == nil {
 		if at, ok := id.Time(); ok && at.After(a.cfg.Clock.Now().Add(maxAhead)) {
@@ -73,6 +74,22 @@ func (a *App) checkCall(c Call) error {
 		}
 	}
 	return nil
+}
+
+// isID reports whether s matches IDPattern, in a tenth of a regexp's time.
+func isID(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '.', c == '_', c == '~', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func visible(s string) bool {
@@ -95,14 +112,34 @@ func digest(c Call) uint64 {
 	if string(body) == "{}" {
 		body = nil
 	}
-	h := fnv.New64a()
-	for _, part := range [][]byte{[]byte(c.Aggregate), []byte(c.ID), []byte(c.Command), body} {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		h.Write(part)
+	h := fnv1a(fnvStart)
+	h.part(c.Aggregate)
+	h.part(c.ID)
+	h.part(c.Command)
+	h.part(string(body))
+	return uint64(h)
+}
+
+// fnv1a is the 64-bit hash of Fowler, Noll and Vo. hash/fnv has it too, behind an
+// interface, so that each part would be copied to the heap.
+type fnv1a uint64
+
+const (
+	fnvStart = 14695981039346656037
+	fnvPrime = 1099511628211
+)
+
+// part adds s, with its length before it in eight bytes, so that parts do not run
+// into one another.
+func (h *fnv1a) part(s string) {
+	sum := *h
+	for shift := 56; shift >= 0; shift -= 8 {
+		sum = (sum ^ fnv1a(byte(len(s)>>shift))) * fnvPrime
 	}
-	return h.Sum64()
+	for i := range len(s) {
+		sum = (sum ^ fnv1a(s[i])) * fnvPrime
+	}
+	*h = sum
 }
 
 // owner returns the owner of an aggregate's partition, if it is this process.
@@ -179,7 +216,7 @@ func (a *App) read(ctx context.Context, aggregate, id string, min eventlog.Posit
 	if !ok {
 		return fmt.Errorf("%w aggregate type %q", ErrUnknown, aggregate)
 	}
-	if !idName.MatchString(id) {
+	if !isID(id) {
 		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, id, IDPattern)
 	}
 	owner, err := a.owner(aggregate, id)

@@ -1,0 +1,68 @@
+package framework_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/aggregates"
+	"github.com/drivetrain-go/drivetrain/commands"
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+)
+
+type several struct {
+	Times int `json:"times" minimum:"1"`
+	aggregates.Meta
+}
+
+// BenchmarkExecute measures what a command costs beside its log, which keeps
+// records in memory: the way to the owner, and the owner.
+func BenchmarkExecute(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) { execute(b, callers) })
+	}
+}
+
+func execute(b *testing.B, callers int) {
+	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return embedded.With(memlog.New()) }})
+	commands.Handle(app, tallies, "count-several", func(_ tally, c several) ([]fact, error) { return []fact{counted{}}, nil })
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	ids := make([]string, 10_000)
+	for i := range ids {
+		ids[i] = fmt.Sprint("tally-", i)
+	}
+	var next atomic.Int64
+	var asking sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range callers {
+		asking.Go(func() {
+			c := framework.Call{Aggregate: "tally", Command: "count-several", Body: []byte(`{"times":1}`), Actor: "maya"}
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				c.ID = ids[n%int64(len(ids))]
+				if _, err := app.Execute(ctx, c); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	asking.Wait()
+	b.StopTimer()
+}
