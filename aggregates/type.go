@@ -157,6 +157,9 @@ func Merge(streams ...Stream[any]) Stream[any] {
 	out := Stream[any]{from: make(map[string]func(string, []byte) (any, error))}
 	for _, s := range streams {
 		for name, decode := range s.from {
+			if out.from[name] != nil {
+				out.err = fmt.Errorf("aggregates.Merge: two streams of %q; give each aggregate type once", name)
+			}
 			out.from[name] = decode
 		}
 		if s.err != nil {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -367,17 +366,6 @@ func TestRequestsAtOnceDoNotMix(t *testing.T) {
 		})
 	}
 	all.Wait()
-}
-
-func TestIsIDIsTheFrameworksPattern(t *testing.T) {
-	pattern := regexp.MustCompile(framework.IDPattern)
-	for c := range 256 {
-		for _, s := range []string{string([]byte{byte(c)}), "a" + string([]byte{byte(c)}), strings.Repeat("z", c)} {
-			if isID(s) != pattern.MatchString(s) {
-				t.Fatalf("%q: isID says %v, the pattern %v", s, isID(s), pattern.MatchString(s))
-			}
-		}
-	}
 }
 
 func FuzzCommandNeverFailsOnBadInput(f *testing.F) {

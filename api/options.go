@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 )
 
@@ -55,7 +56,7 @@ func headerCaller(r *http.Request, name string) (string, error) {
 	switch given := r.Header[name]; {
 	case len(given) == 0:
 		return "", fmt.Errorf("say who you are in the header %s", name)
-	case len(given) > 1 || !isID(given[0]):
+	case len(given) > 1 || !framework.IsID(given[0]):
 		return "", fmt.Errorf("header %s: want one name of 1 to 128 characters out of A-Z a-z 0-9 . _ ~ -", name)
 	default:
 		return given[0], nil

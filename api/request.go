@@ -15,35 +15,20 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
-
-// isID reports whether s matches framework.IDPattern.
-func isID(s string) bool {
-	if s == "" || len(s) > 128 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case c == '.', c == '_', c == '~', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
 
 // pathID returns an id that stands in the path.
 func pathID(r *http.Request, name string) (string, error) {
 	id := r.PathValue(name)
-	if isID(id) {
+	if framework.IsID(id) {
 		return id, nil
 	}
 	if plain, err := url.PathUnescape(id); r.URL.RawPath != "" && err == nil {
 		id = plain
 	}
-	if isID(id) {
+	if framework.IsID(id) {
 		return id, nil
 	}
 	return "", invalid.because("the %s in the path is not as described", name).faults([]*huma.ErrorDetail{{

@@ -7,7 +7,9 @@
 package commands
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -22,6 +24,10 @@ type Meta = aggregates.Meta
 
 // Reject returns a rejection; see aggregates.Reject.
 func Reject(format string, args ...any) error { return aggregates.Reject(format, args...) }
+
+// Forbid returns a rejection of what this caller may not do; see
+// aggregates.Forbid.
+func Forbid(format string, args ...any) error { return aggregates.Forbid(format, args...) }
 
 // Option adds to a command of type C.
 type Option[C any] func(*handler[C])
@@ -54,22 +60,42 @@ func Handle[S, E, C any](app *framework.App, t *aggregates.Type[S, E], name stri
 		o(h)
 	}
 	app.AddCommand(framework.Command{
-		Aggregate: t, Name: name, Body: reflect.TypeFor[C](),
+		Aggregate: t, Name: name, Body: reflect.TypeFor[C](), Prepares: len(h.prepare) > 0,
 		Bind: func(ctx context.Context, body []byte, g cluster.Given) (cluster.Decide, error) {
 			c, err := bind[C](ctx, body, g, h.prepare)
 			if err != nil {
 				return nil, err
 			}
-			return func(state any, g cluster.Given) ([]cluster.Fact, error) {
+			run := func(state any, g cluster.Given) ([]cluster.Fact, error) {
 				aggregates.Bind(c, aggregates.Given(g.Actor, g.At, g.ID, g.Command))
 				facts, err := decide(*state.(*S), *c)
 				if err != nil {
 					return nil, err
 				}
 				return encode(t, facts)
-			}, nil
+			}
+			if app.Config().CheckDecisions {
+				return checked(t, name, run), nil
+			}
+			return run, nil
 		},
 	})
+}
+
+// checked refuses a decision that has changed its state.
+func checked[S, E any](t *aggregates.Type[S, E], name string, decide cluster.Decide) cluster.Decide {
+	return func(state any, g cluster.Given) ([]cluster.Fact, error) {
+		before, err := t.StateJSON(state)
+		if err != nil {
+			return nil, err
+		}
+		facts, decided := decide(state, g)
+		after, err := t.StateJSON(state)
+		if err == nil && !bytes.Equal(before, after) {
+			panic(fmt.Sprintf("%s %s has changed the state of %s: a decision returns events, only Evolve moves the state", name, t.Name, g.ID))
+		}
+		return facts, errors.Join(decided, err)
+	}
 }
 
 func checkBody(c reflect.Type) error {
@@ -87,7 +113,7 @@ func bind[C any](ctx context.Context, body []byte, g cluster.Given, prepare []fu
 	if len(prepare) == 0 {
 		return c, nil // the decision is given its Meta in its turn
 	}
-	aggregates.Bind(c, aggregates.Given(g.Actor, g.At, g.ID, g.Command))
+	aggregates.Bind(c, aggregates.Given(g.Actor, g.At, g.ID, g.Command.Derive(0, g.At))) // ids of its own, not the decision's
 	for _, f := range prepare {
 		if err := f(ctx, c); err != nil {
 			return nil, err

@@ -158,6 +158,67 @@ func TestPrepareSeesTheCommandFirst(t *testing.T) {
 	}
 }
 
+func TestWhatWasAcceptedIsNotPreparedAgain(t *testing.T) {
+	calls := 0
+	app := start(t, commands.Prepare(func(_ context.Context, c *write) error {
+		if calls++; calls > 1 {
+			return commands.Forbid("rights were taken away")
+		}
+		return nil
+	}))
+	c := call(`{"text":"x"}`)
+	c.Key = "once"
+	first, err := app.Execute(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := app.Execute(context.Background(), c); err != nil || fmt.Sprint(again) != fmt.Sprint(first) {
+		t.Errorf("the retry got %v, %v; the first %v", again, err, first)
+	}
+	c.Body = []byte(`{"text":"y"}`)
+	if _, err := app.Execute(context.Background(), c); !errors.Is(err, cluster.ErrKeyReused) {
+		t.Errorf("another body under the key: %v", err)
+	}
+	c.Key = "twice"
+	if _, err := app.Execute(context.Background(), c); !aggregates.IsRejection(err) {
+		t.Errorf("a new command: %v, want it forbidden", err)
+	}
+}
+
+type tags struct {
+	Set map[string]bool `json:"set"`
+}
+
+func TestADecisionThatChangesItsStateIsFoundInATest(t *testing.T) {
+	sets := &aggregates.Type[tags, fact]{Name: "tags", Events: notes.Events, Evolve: func(s tags, f fact) tags {
+		if s.Set == nil {
+			s.Set = map[string]bool{}
+		}
+		s.Set[f.(written).Text] = true
+		return s
+	}}
+	app, _ := frameworktest.Start(t, func(app *framework.App) {
+		commands.Handle(app, sets, "write", func(s tags, c write) ([]fact, error) {
+			if c.Text == "slip" {
+				s.Set["slip"] = true
+			}
+			return []fact{written{c.By(), c.Text}}, nil
+		})
+	})
+	c := call(`{"text":"x"}`)
+	c.Aggregate = "tags"
+	if _, err := app.Execute(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	c.Body = []byte(`{"text":"slip"}`)
+	if _, err := app.Execute(context.Background(), c); err == nil || !strings.Contains(err.Error(), "has changed the state") {
+		t.Errorf("got %v, want the slip named", err)
+	}
+	if s, err := app.State(context.Background(), "tags", "a", frameworktest.After()); err != nil || string(s.JSON) != `{"set":{"x":true}}` {
+		t.Errorf("the state is %s, %v", s.JSON, err)
+	}
+}
+
 func TestARegistrationThatCannotWorkPanicsWithTheFix(t *testing.T) {
 	type bare struct {
 		Text string `json:"text"`

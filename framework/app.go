@@ -3,9 +3,9 @@ package framework
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -44,13 +44,13 @@ func New(cfg Config) *App {
 		cfg.Metrics = prometheus.NewRegistry()
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	switch {
 	case !appName.MatchString(cfg.App):
 		panic(fmt.Errorf("framework: Config.App %q must match %s", cfg.App, appName))
-	case cfg.Partitions < 1 || cfg.Partitions > 1024:
-		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to 1024", cfg.Partitions))
+	case cfg.Partitions < 1 || cfg.Partitions > MaxPartitions:
+		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to %d", cfg.Partitions, MaxPartitions))
 	case min(cfg.AppendTimeout, cfg.CommandWait, cfg.ReadWait, cfg.RememberAge) < 0 || min(cfg.RememberCount, cfg.MaxQueue) < 0:
 		panic("framework: none of Config.AppendTimeout, Config.CommandWait, Config.ReadWait, Config.RememberAge, Config.RememberCount and Config.MaxQueue may be negative")
 	case cfg.Open == nil:

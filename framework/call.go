@@ -18,8 +18,8 @@ import (
 
 const (
 	retryAfter = time.Second
-	maxAhead   = 5 * time.Minute // that a UUIDv7 key may be ahead of our clock
-	maxHistory = 1000            // events of one answer of History
+	maxAhead   = 10 * time.Second // that a UUIDv7 key may be ahead of our clock: once forgotten it holds back all that are older
+	maxHistory = 1000             // events of one answer of History
 )
 
 // Execute sends a command to the owner of its partition and waits for its
@@ -42,23 +42,27 @@ func (a *App) Execute(ctx context.Context, c Call) (cluster.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.CommandWait)
 	defer cancel()
 	given := cluster.Given{Actor: c.Actor, At: a.cfg.Clock.Now().UTC(), ID: c.ID, Command: a.commandID(c)}
-	decide, err := cmd.Bind(ctx, c.Body, given)
-	if err != nil {
+	request := cluster.Request{
+		Aggregate: cmd.Aggregate, ID: c.ID, Command: given.Command, Fresh: c.Key == "", Digest: digest(c), Actor: c.Actor,
+		Correlation: c.Correlation, Expected: c.Expected,
+	}
+	if request.Correlation.IsZero() {
+		request.Correlation = given.Command
+	}
+	if cmd.Prepares && !request.Fresh { // what was accepted stays so, whatever Prepare would say now
+		if res, known, err := owner.Recall(ctx, request); known || err != nil {
+			return res, err
+		}
+	}
+	if request.Decide, err = cmd.Bind(ctx, c.Body, given); err != nil {
 		return cluster.Result{}, err
 	}
-	correlation := c.Correlation
-	if correlation.IsZero() {
-		correlation = given.Command
-	}
-	return owner.Execute(ctx, cluster.Request{
-		Aggregate: cmd.Aggregate, ID: c.ID, Command: given.Command, Fresh: c.Key == "", Digest: digest(c), Actor: c.Actor,
-		Correlation: correlation, Expected: c.Expected, Decide: decide,
-	})
+	return owner.Execute(ctx, request)
 }
 
 func (a *App) checkCall(c Call) error {
 	switch {
-	case !isID(c.ID):
+	case !IsID(c.ID):
 		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, c.ID, IDPattern)
 	case len(c.Actor) > event.MaxName:
 		return fmt.Errorf("%w caller: more than %d bytes", ErrInvalid, event.MaxName)
@@ -76,9 +80,10 @@ func (a *App) checkCall(c Call) error {
 	return nil
 }
 
-// isID reports whether s matches IDPattern, in a tenth of a regexp's time.
-func isID(s string) bool {
-	if s == "" || len(s) > 128 {
+// IsID reports whether s can be an id: it matches IDPattern and is neither "." nor
+// "..", which a URL cannot hold as a segment.
+func IsID(s string) bool {
+	if s == "" || len(s) > 128 || s == "." || s == ".." {
 		return false
 	}
 	for i := range len(s) {
@@ -216,7 +221,7 @@ func (a *App) read(ctx context.Context, aggregate, id string, min eventlog.Posit
 	if !ok {
 		return fmt.Errorf("%w aggregate type %q", ErrUnknown, aggregate)
 	}
-	if !isID(id) {
+	if !IsID(id) {
 		return fmt.Errorf("%w id %.200q: it must match %s", ErrInvalid, id, IDPattern)
 	}
 	owner, err := a.owner(aggregate, id)
@@ -294,9 +299,17 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 			note(at, int32(n), t.Status().Written-1) // before the store is read, so that it holds at least this
 		}
 	}
+	for n, offset := range at.Offsets {
+		if offset < 0 {
+			delete(at.Offsets, n)
+		}
+	}
 	json, err := v.Answer(ctx, p.Resources, q)
 	if err != nil {
 		return Answer{}, a.readError(ctx, err)
+	}
+	if v.Kind == Search && len(q.Min.Offsets) == 0 {
+		at = eventlog.NewPositions() // what was written last may not be found yet
 	}
 	return Answer{JSON: json, Positions: at, Generation: q.Generation(v.Name).Number}, nil
 }
@@ -318,15 +331,12 @@ func only(v View, q Query) (int32, bool) {
 	return v.Partition(q)
 }
 
-// note keeps the least offset of each partition; a partition without records has
-// none.
+// note keeps the least offset of each partition, -1 where nothing is written.
 func note(at eventlog.Positions, n int32, offset int64) {
 	if before, ok := at.Offsets[n]; ok {
 		offset = min(before, offset)
 	}
-	if offset >= 0 {
-		at.Offsets[n] = offset
-	}
+	at.Offsets[n] = offset
 }
 
 // passed waits until a task has passed what a query asks for, and refuses to read

@@ -29,7 +29,7 @@ import (
 // a zero field is the default named.
 type Config struct {
 	App        string // prefix of topics and store keys: [a-z][a-z0-9-]*, default "app"
-	Partitions int    // of the events topic, fixed at its creation; default 16, at most 1024
+	Partitions int    // of the events topic, fixed at its creation; default 16, at most MaxPartitions
 
 	// Open connects to the log and the stores. It is called once, by Run.
 	Open func(ctx context.Context) (Resources, error)
@@ -41,7 +41,12 @@ type Config struct {
 	RememberCount int           // and how many, per partition; default 100,000
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
 
-	Logger  *slog.Logger          // default: discards
+	// CheckDecisions refuses a decision that has changed its state, which only
+	// Evolve may: a map or slice in it, say. It costs two encodings of the state a
+	// command, so it is for tests; package frameworktest sets it.
+	CheckDecisions bool
+
+	Logger  *slog.Logger          // default: text on standard error, from warnings on
 	Metrics prometheus.Registerer // default: a registry of its own, which the admin API shows
 	Clock   clock.Clock           // default: the machine's
 }
@@ -72,6 +77,7 @@ type Command struct {
 	Aggregate Aggregate
 	Name      string       // in URLs, for ever: [a-z][a-z0-9-]*
 	Body      reflect.Type // the struct that its JSON body becomes
+	Prepares  bool         // Bind does more than decode, and is left out for a retry of what was accepted
 	// Bind decodes a body, whose values are checked already, and returns the
 	// decision on it. It may do I/O, bounded by ctx.
 	Bind func(ctx context.Context, body []byte, g cluster.Given) (cluster.Decide, error)
@@ -122,7 +128,7 @@ type Query struct {
 // Answer is a view's answer.
 type Answer struct {
 	JSON       []byte
-	Positions  eventlog.Positions // the view had passed these
+	Positions  eventlog.Positions // the view had passed these; none for a search without Query.Min
 	Generation int
 }
 
@@ -138,8 +144,12 @@ type Call struct {
 	Correlation event.ID
 }
 
-// IDPattern is what an id in a URL must match.
+// IDPattern is what an id in a URL must match; "." and ".." are no ids either.
 const IDPattern = `^[A-Za-z0-9._~-]{1,128}$`
+
+// MaxPartitions bounds Config.Partitions: a query of all parts is one call of a
+// store.
+const MaxPartitions = view.MaxPage
 
 // Errors of calls and queries, besides those of package cluster.
 var (

@@ -22,6 +22,7 @@ type process struct {
 	stations []*station                // by partition
 	tasks    map[string][]*stream.Task // by view, then partition
 	assigned atomic.Bool               // this process knows which partitions are its own
+	logLost  atomic.Pointer[error]     // why the log does not answer; nil while it does
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
@@ -32,6 +33,9 @@ type process struct {
 func (a *App) Run(ctx context.Context) (err error) {
 	if a.started.Swap(true) {
 		return errors.New("framework: Run was called before; make a new App")
+	}
+	if err := a.checkReads(); err != nil {
+		return err
 	}
 	r, err := a.cfg.Open(ctx)
 	if err != nil {
@@ -49,8 +53,22 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return p.share(ctx, shared, a.cfg.App)
 	}
 	p.assign(all(a.cfg.Partitions))
+	p.assigned.Store(true)
 	<-ctx.Done()
 	p.stop()
+	return nil
+}
+
+// checkReads returns an error for a view that is made of one which is not
+// registered.
+func (a *App) checkReads() error {
+	for _, v := range a.Views() {
+		for _, name := range v.Reads {
+			if _, ok := a.views[name]; !ok {
+				return fmt.Errorf("framework: view %s shows documents of view %s: give both to projections.Register", v.Name, name)
+			}
+		}
+	}
 	return nil
 }
 
@@ -113,6 +131,9 @@ func (a *App) Unready() []string {
 	var why []string
 	if !p.assigned.Load() {
 		why = append(why, "waiting for the other processes to share the partitions")
+	}
+	if lost := p.logLost.Load(); lost != nil {
+		why = append(why, fmt.Sprintf("the log does not answer: %v", *lost))
 	}
 	for n, s := range p.stations {
 		if o := s.owner.Load(); o != nil && !o.Status().Serving {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // station is one partition in this process: it is served and its views are
@@ -56,7 +58,13 @@ func (p *process) share(ctx context.Context, log eventlog.Assigner, group string
 		return fmt.Errorf("join the processes of %s: %w", group, err)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	p.assign(nil)
 	defer p.stop()
+	var pings sync.WaitGroup
+	defer pings.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	pings.Go(func() { p.pingLog(ctx) })
 	for {
 		mine, err := m.Next(ctx)
 		if ctx.Err() != nil {
@@ -66,6 +74,22 @@ func (p *process) share(ctx context.Context, log eventlog.Assigner, group string
 			return fmt.Errorf("share the partitions of %s: %w", p.topic, err)
 		}
 		p.assign(mine)
+		p.assigned.Store(true)
+	}
+}
+
+// pingLog looks every second whether the log answers: a process that serves no
+// partition would not notice otherwise.
+func (p *process) pingLog(ctx context.Context) {
+	clk := p.stations[0].config.Clock
+	for clock.Sleep(ctx, clk, time.Second) == nil {
+		within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
+		if _, err := p.Log.End(within, p.topic, 0); err != nil {
+			p.logLost.Store(&err)
+		} else {
+			p.logLost.Store(nil)
+		}
+		cancel()
 	}
 }
 
@@ -88,7 +112,6 @@ func (p *process) assign(mine []int32) {
 		})
 	}
 	changes.Wait()
-	p.assigned.Store(true)
 }
 
 // stop ends all stations.

@@ -49,9 +49,13 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), parts(q.Partitions, q.Key), after, q.Limit)
+	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), parts(q.Partitions, q.Key), after, q.Limit+1)
 	if err != nil {
 		return nil, err
+	}
+	more := len(entries) > q.Limit
+	if more {
+		entries = entries[:q.Limit]
 	}
 	cards := f.Cards.cards()
 	refs := make([]view.Ref, len(entries))
@@ -68,7 +72,7 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 			out.Items = append(out.Items, d)
 		}
 	}
-	if len(entries) == q.Limit {
+	if more {
 		out.Next = cursor(entries[len(entries)-1])
 	}
 	return json.Marshal(out)
@@ -110,6 +114,12 @@ func (p *feedPart[E]) Fold(e *partition.Event) error {
 	var place Place
 	if err := guard(func() { place, ok = p.feed.Place(fact) }); err != nil || !ok {
 		return err
+	}
+	switch {
+	case place.At.UnixNano() < 0:
+		return fmt.Errorf("feed %s: Place.At is %v, want 1970 or later", p.feed.Name, place.At)
+	case place.Set == "" || place.Key == "" || len(place.Set) > view.MaxKey || len(place.Key) > view.MaxKey:
+		return fmt.Errorf("feed %s: Place.Set and Place.Key have %d and %d bytes, want 1 to %d", p.feed.Name, len(place.Set), len(place.Key), view.MaxKey)
 	}
 	p.batch.Adds = append(p.batch.Adds, view.Entry{Set: place.Set, Sort: sortable(place.At), Member: place.Key})
 	return nil

@@ -11,6 +11,7 @@ package frameworktest
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ func StartOn(t testing.TB, log eventlog.Log, register func(*framework.App)) (*fr
 	t.Helper()
 	clock := NewClock()
 	app := framework.New(framework.Config{App: "test", Partitions: 4, Clock: clock,
+		CheckDecisions: true, Logger: slog.New(slog.DiscardHandler),
 		Open: func(context.Context) (framework.Resources, error) { return embedded.With(log) }})
 	register(app)
 	ctx, stop := context.WithCancel(context.Background())

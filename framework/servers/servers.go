@@ -91,7 +91,10 @@ func instance(dir string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		name := clock.NewID(clock.System).String()
-		return name, os.WriteFile(path, []byte(name+"\n"), 0o600)
+		if err := os.WriteFile(path+".new", []byte(name+"\n"), 0o600); err != nil {
+			return "", err
+		}
+		return name, os.Rename(path+".new", path)
 	}
 	if err != nil {
 		return "", err
@@ -159,7 +162,13 @@ func fromEnv(dir string) Config {
 	return c
 }
 
-func addresses(name string) []string { return strings.Split(os.Getenv(name), ",") }
+func addresses(name string) []string {
+	list := strings.Split(os.Getenv(name), ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
 
 func secure(name string) *tls.Config {
 	if os.Getenv(name) != "yes" {

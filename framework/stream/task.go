@@ -198,7 +198,7 @@ func (t *Task) open(ctx context.Context) error {
 		if s.Goal < 0 {
 			s.Goal = end
 		}
-		s.Err, s.unsure = nil, false
+		s.Err, s.Final, s.unsure = nil, false, false
 		t.from = s.Written
 	})
 	return nil
@@ -247,8 +247,15 @@ func (t *Task) advance(ctx context.Context, reader eventlog.Reader) error {
 			}
 		}
 	}
-	if err := t.flush(ctx); err != nil || t.cfg.Clock.Now().Sub(t.looked) < checkInterval {
+	if err := t.flush(ctx); err != nil {
 		return err
+	}
+	unheard := t.cfg.Clock.Now().Sub(t.looked)
+	switch {
+	case behind && unheard >= markInterval && t.fold.Next() > t.from:
+		return t.write(ctx, t.fold.Next())
+	case unheard < checkInterval:
+		return nil
 	}
 	return t.store(ctx, "check", t.part.Check)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -153,8 +154,8 @@ func (f *file) openError(err error) error {
 		return &InUseError{f.path}
 	case errors.As(err, &m):
 		return f.damaged(err.Error())
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
-		return err
+	case f.os == nil || errors.As(err, new(*fs.PathError)) || errors.As(err, new(syscall.Errno)):
+		return err // the system's: no word about what is in the file
 	}
 	if head := f.head(); head == magic {
 		return f.damaged(err.Error())

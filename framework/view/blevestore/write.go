@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/blevesearch/bleve/v2/document"
 	index "github.com/blevesearch/bleve_index_api"
@@ -70,11 +71,13 @@ func (s *Store) write(ctx context.Context, g view.Generation, b *view.Batch) err
 		p.give()
 		return err
 	}
+	own := *b // the caller may give up, and use its slices again
+	own.Puts, own.Deletes = slices.Clone(b.Puts), slices.Clone(b.Deletes)
 	done := make(chan error, 1)
 	go func() {
 		defer s.calls.Done()
 		defer p.give()
-		done <- x.apply(p, b, batch)
+		done <- x.apply(p, &own, batch)
 	}()
 	select {
 	case err := <-done:

@@ -53,7 +53,9 @@ func TestAFailedWriteCanBeRepeated(t *testing.T) {
 		"500": status(500, "exception"),
 		"503": status(503, "cluster_block_exception"),
 		"not Elasticsearch": func(*task) http.HandlerFunc {
-			return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>bad gateway", http.StatusBadGateway) }
+			return func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, "<html>bad gateway", http.StatusBadGateway)
+			}
 		},
 		"cut at once": func(*task) http.HandlerFunc { return func(w http.ResponseWriter, _ *http.Request) { cut(w) } },
 		"cut half way": func(*task) http.HandlerFunc {
