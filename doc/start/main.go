@@ -11,10 +11,11 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/api"
 	"github.com/drivetrain-go/drivetrain/commands"
-	"github.com/drivetrain-go/drivetrain/doc/start/book"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/projections"
+
+	"github.com/drivetrain-go/drivetrain/doc/start/book"
 )
 
 // Card is a book as readers see it.

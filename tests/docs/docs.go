@@ -10,7 +10,9 @@
 //
 //	<!-- from doc/start/book/book.go -->
 //
-// must stand in that file, line by line, whatever its indentation.
+// must stand in that file, line by line, whatever its indentation. A page whose
+// reader makes a module example.com/library imports the packages under doc/start
+// by that name.
 package docs
 
 import (
@@ -189,7 +191,7 @@ func (b block) check(tree fs.FS) string {
 		if err != nil {
 			return err.Error()
 		}
-		if !stands(b.lines, strings.Split(string(text), "\n")) {
+		if !stands(b.lines, strings.Split(asReaders.Replace(string(text)), "\n")) {
 			return "it is not what stands in " + b.from
 		}
 	case b.language == "go":
@@ -197,6 +199,9 @@ func (b block) check(tree fs.FS) string {
 	}
 	return ""
 }
+
+// asReaders names packages as they are in the module that doc/start.md makes.
+var asReaders = strings.NewReplacer("github.com/drivetrain-go/drivetrain/doc/start/", "example.com/library/")
 
 // stands reports whether lines follow one another somewhere in file, all with
 // the same indentation in front.

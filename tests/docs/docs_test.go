@@ -20,6 +20,7 @@ func TestTheDocumentationIsTrue(t *testing.T) {
 }
 
 func TestAPlantedFaultIsFound(t *testing.T) {
+	const imports = "package p\n\nimport \"github.com/drivetrain-go/drivetrain/doc/start/book\"\n"
 	const file = "package p\n\nfunc F() {\n\tif true {\n\t\tf(1)\n\n\t\tf(2)\n\t}\n}\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"a link that leads somewhere", "[x](p.go) and [y](#a-heading) and [z](README.md#a-heading) and [w](https://x.org)\n# A heading!", ""},
@@ -27,6 +28,7 @@ func TestAPlantedFaultIsFound(t *testing.T) {
 		{"a heading that is not there", "[x](#b)\n# A", "README.md:1: link to #b: there is no such heading"},
 		{"a link in code", "`[x](q.go)`", ""},
 		{"code that stands in its file", "<!-- from p.go -->\n```go\nif true {\n\tf(1)\n\n\tf(2)\n```", ""},
+		{"code that imports what the reader has", "<!-- from i.go -->\n```go\nimport \"example.com/library/book\"\n```", ""},
 		{"code that has changed", "<!-- from p.go -->\n```go\nf(1)\nf(2)\n```", "README.md:2: code: it is not what stands in p.go"},
 		{"code of a file that is gone", "<!-- from q.go -->\n```go\nf(1)\n```", "README.md:2: code: open q.go"},
 		{"code that is a file", "```go\npackage p\n```", ""},
@@ -39,13 +41,47 @@ func TestAPlantedFaultIsFound(t *testing.T) {
 		{"one in a block", "```sh\nmake chek\n```", "README.md:2: make has no target chek"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tree := fstest.MapFS{"README.md": {Data: []byte(c.text)}, "p.go": {Data: []byte(file)}, "Makefile": {Data: []byte("check: ## all\n\ttrue\n")}}
+			tree := fstest.MapFS{"README.md": {Data: []byte(c.text)}, "p.go": {Data: []byte(file)}, "i.go": {Data: []byte(imports)}, "Makefile": {Data: []byte("check: ## all\n\ttrue\n")}}
 			got := strings.Join(Check(tree), "\n")
 			if c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
 				t.Errorf("found %q, want %q", got, c.want)
 			}
 		})
 	}
+}
+
+// Who writes down what doc/start.md shows has the program that is tested: all
+// lines, in order, of the files that it names.
+func TestTheProgramOfStartIsWhollyOnItsPage(t *testing.T) {
+	text, err := fs.ReadFile(root, "doc/start.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string][]string{}
+	for _, b := range parse(string(text)).blocks {
+		shown[b.from] = append(shown[b.from], b.lines...)
+	}
+	for _, name := range []string{"book/book.go", "book/book_test.go", "main.go", "main_test.go"} {
+		source, err := fs.ReadFile(root, "doc/start/"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("the page does not name %s", name)
+		}
+		want := asReaders.Replace(string(source))
+		if name == "main.go" { // its comment tells how to run it in this repository
+			want = want[strings.Index(want, "package main"):]
+		}
+		if got := shown["doc/start/"+name]; !slices.Equal(written(got), written(strings.Split(want, "\n"))) {
+			t.Errorf("%s: the page shows %d lines of %d, or in another order", name, len(written(got)), len(written(strings.Split(want, "\n"))))
+		}
+	}
+}
+
+// written returns the lines that are not blank.
+func written(lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.TrimSpace(line) == "" })
 }
 
 // What .ci/run reads in README must be there: a step without commands would

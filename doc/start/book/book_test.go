@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
-	"github.com/drivetrain-go/drivetrain/doc/start/book"
 	"github.com/drivetrain-go/drivetrain/framework/event"
+
+	"github.com/drivetrain-go/drivetrain/doc/start/book"
 )
 
 func given(facts ...book.Event) book.Book {

@@ -4,8 +4,9 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/drivetrain-go/drivetrain/doc/start/book"
 	"github.com/drivetrain-go/drivetrain/framework/event"
+
+	"github.com/drivetrain-go/drivetrain/doc/start/book"
 )
 
 // LentV0 is a fact as it was written once.
