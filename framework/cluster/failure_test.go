@@ -188,6 +188,41 @@ func TestWhoWaitsForALogThatTakesNoClaimIsSentAwaySoon(t *testing.T) {
 	})
 }
 
+func TestWhoQueuesForALogThatTakesNoClaimIsSentAwayUndecided(t *testing.T) {
+	script(t, func(p *play) {
+		n := p.idle()
+		n.suffers(memlog.Delayed, memlog.Lost)
+		n.start()
+		began := time.Now()
+		n.send(ask("a", 1, add("x"))).refused(unavailable)
+		if waited := time.Since(began); waited > 6*time.Second {
+			p.Errorf("told after %v", waited)
+		}
+		time.Sleep(time.Minute)
+		if !n.Status().Serving {
+			p.Errorf("%+v", n.Status())
+		}
+		p.valid(0)
+	})
+}
+
+func TestACommandThatTheLogFailsToTakeAgainAndAgainIsGivenUp(t *testing.T) {
+	for _, fault := range []memlog.Fault{memlog.Lost, memlog.Late} {
+		script(t, func(p *play) {
+			n := p.node()
+			n.suffers(fault, memlog.None, fault, memlog.None, fault)
+			n.send(ask("a", 1, add("x"))).refused(unavailable)
+			if want := "c" + strings.Repeat("1c", maxSends); n.kinds() != want {
+				p.Errorf("sent %s, want %s", n.kinds(), want)
+			}
+			p.log.DeliverAll() // it was told to be without effect
+			p.valid(0)
+			n.send(ask("a", 1, add("x"))).accepted(1)
+			p.valid(1)
+		})
+	}
+}
+
 func TestEndingAnswersEveryone(t *testing.T) {
 	t.Run("who waits for a probe", func(t *testing.T) {
 		script(t, func(p *play) {

@@ -43,12 +43,24 @@ func TestSimulation(t *testing.T) {
 	for _, failure := range r.failures {
 		t.Error(failure)
 	}
-	if n == simSeeds {
-		t.Log(r)
-	} else {
+	if n != simSeeds {
 		fmt.Println(r) // bare, to be compared
+		return
+	}
+	t.Log(r)
+	for _, name := range simMust {
+		if r.counts[name] == 0 {
+			t.Errorf("there was no %s", name)
+		}
 	}
 }
+
+// simMust is what the seeds of a plain run bring about, each at least once.
+var simMust = []string{"answer accepted", "answer conflict", "answer failed", "answer no-op", "answer read", "answer rejected",
+	"answer too late", "answer unavailable", "answer unresolved", "fault delayed", "fault end-failed", "fault held", "fault late",
+	"fault lost", "fault next-failed", "fault torn", "fault twice", "fault unacked", "fault unacked-twice", "process killed",
+	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict open", "verdict probe", "verdict valid",
+	"verdict void old epoch", "verdict void version does not follow"}
 
 func TestASimulationIsTheSameAgain(t *testing.T) {
 	const seeds = 10
@@ -113,7 +125,7 @@ func (r report) String() string {
 const (
 	simProcesses  = 3
 	simCallers    = 6
-	simCommands   = 30 // of each caller
+	simCommands   = 25 // of each caller
 	simAggregates = 3
 )
 
@@ -134,6 +146,7 @@ type world struct {
 // attempt is one request and its answer, as its caller saw it.
 type attempt struct {
 	command    event.ID
+	fresh      bool
 	key        string
 	began, end time.Time
 	from, to   int64 // the log's end when it began and when it was answered
@@ -304,6 +317,10 @@ func (w *world) call(ctx context.Context, rng *rand.Rand) {
 	w.turns.take(ctx)
 	for range simCommands {
 		r := w.request(ctx, rng)
+		if rng.IntN(6) == 0 {
+			w.once(ctx, rng, r)
+			continue
+		}
 		var hedge sync.WaitGroup
 		if rng.IntN(10) == 0 {
 			other := rand.New(rand.NewPCG(rng.Uint64(), 0))
@@ -325,6 +342,15 @@ func (w *world) call(ctx context.Context, rng *rand.Rand) {
 		}
 		w.sleep(ctx, time.Duration(rng.IntN(10))*time.Millisecond)
 	}
+}
+
+// once sends a command that is never sent again.
+func (w *world) once(ctx context.Context, rng *rand.Rand, r Request) {
+	if p := w.pick(rng); p != nil {
+		r.Fresh = true
+		w.attempt(ctx, p, r, time.Second)
+	}
+	w.sleep(ctx, time.Duration(rng.IntN(10))*time.Millisecond)
 }
 
 func (w *world) request(ctx context.Context, rng *rand.Rand) Request {
@@ -372,7 +398,7 @@ func (w *world) insist(ctx context.Context, rng *rand.Rand, r Request) {
 func (w *world) attempt(ctx context.Context, p *process, r Request, d time.Duration) *attempt {
 	within, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	a := &attempt{command: r.Command, key: "tally/" + r.ID, began: time.Now(), from: w.length()}
+	a := &attempt{command: r.Command, fresh: r.Fresh, key: "tally/" + r.ID, began: time.Now(), from: w.length()}
 	a.res, a.err = p.Execute(within, r)
 	w.note(ctx, a)
 	return a

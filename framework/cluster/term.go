@@ -101,8 +101,8 @@ func (o *Owner) claim() partition.Claim { return partition.Claim{Epoch: o.epoch,
 
 // append appends records, one batch, and folds the log up to them. When it
 // returns nil the owner still holds its epoch, and what it sent in it is resolved.
-// After an *unansweredError nothing
-// is known of them; any other error ends the term in any case.
+// After an *unansweredError nothing is known of them; any other error ends the
+// term in any case.
 func (o *Owner) append(ctx context.Context, records []eventlog.Record) error {
 	within, cancel := context.WithTimeout(o.lasting, o.cfg.AppendTimeout)
 	defer cancel()
@@ -231,8 +231,9 @@ func (o *Owner) accept(events []partition.Event) {
 	r.answer(o.result(events), nil)
 }
 
-// notExecuted is called at a valid claim: what was sent in an earlier epoch and is not
-// accepted by now never will be, so it may be decided again, in the order it came.
+// notExecuted is called at a valid claim: what was sent in an earlier epoch and is
+// not accepted by now never will be, so it is decided again, in the order it came,
+// or refused for good when the log has failed to take it too often.
 func (o *Owner) notExecuted() {
 	from := len(o.pending)
 	for id, r := range o.unresolved {

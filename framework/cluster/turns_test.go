@@ -147,8 +147,10 @@ func (g *gated) Append(ctx context.Context, topic string, part int32, batch []ev
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 	}
+	g.travel()
 	g.w.turns.take(ctx)
 	defer g.back(ctx)
+	defer g.travel()
 	if len(batch) > 1 && g.p.rng.Float64() < g.p.torn {
 		g.w.count("fault torn")
 		batch = batch[:1+g.p.rng.IntN(len(batch)-1)]
@@ -164,6 +166,11 @@ func (g *gated) End(ctx context.Context, topic string, part int32) (int64, error
 	g.w.turns.take(ctx)
 	defer g.back(ctx)
 	return g.Log.End(ctx, topic, part)
+}
+
+// travel is the way of an append to the log, or of its answer back.
+func (g *gated) travel() {
+	time.Sleep(time.Duration(g.p.rng.IntN(1<<g.p.rng.IntN(5))) * time.Millisecond)
 }
 
 func (g *gated) back(ctx context.Context) {
