@@ -32,6 +32,7 @@ func Assign(t *testing.T, open func(t *testing.T) eventlog.Log) {
 		{"one member has all partitions", oneHasAll},
 		{"members share the partitions evenly", membersShare},
 		{"only what a new member takes moves", onlyTakenMoves},
+		{"a member for which nothing is left is told so", spareIsTold},
 		{"others take over from one that closes", closedIsReplaced},
 		{"others take over from a log that closes", closedLogIsReplaced},
 		{"groups do not share with each other", groupsAreApart},
@@ -45,6 +46,18 @@ func Assign(t *testing.T, open func(t *testing.T) eventlog.Log) {
 			t.Cleanup(func() { f.log.Close(); goleak.VerifyNone(t, before) })
 			c.test(&crowd{fixture: f, open: open, group: f.name()})
 		})
+	}
+}
+
+func spareIsTold(c *crowd) {
+	topic := c.topic(1)
+	first := c.join(topic, "")
+	c.shared(1, settle, first)
+	spare := c.join(topic, "")
+	select {
+	case <-spare.sets: // none, or the one partition if the group has moved it
+	case <-time.After(settle):
+		c.Fatal("it was told nothing")
 	}
 }
 

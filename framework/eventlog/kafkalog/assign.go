@@ -117,7 +117,9 @@ type member struct {
 	held    map[int32]struct{} // as the group has it
 	adrift  bool               // franz-go has given held up, the group not yet
 	silent  bool               // nothing was heard for a session
-	given   []int32            // what Next returned last
+	synced  bool               // the group has said what is this member's, perhaps nothing
+	told    bool               // Next has returned a set
+	given   []int32            // the last
 	failed  error              // for good
 	changed chan struct{}      // closed at the next change
 }
@@ -188,6 +190,7 @@ func (c claimer) JoinGroupMetadata(topics []string, owned map[string][]int32, ge
 func (m *member) assigned(_ context.Context, client *kgo.Client, more map[string][]int32) {
 	inVain := false
 	m.change(func() {
+		m.synced = true
 		if m.adrift {
 			inVain = slices.ContainsFunc(slices.Collect(maps.Keys(m.held)), func(p int32) bool { return !slices.Contains(more[m.topic], p) })
 			m.drop()
@@ -312,8 +315,7 @@ func hopeless(err error) string {
 }
 
 // Next implements [eventlog.Membership]. Changes between two calls are one, or
-// none if the set is again what it was. An empty set is returned too, but not
-// before a first one that is not.
+// none if the set is again what it was. An empty set is returned too.
 func (m *member) Next(ctx context.Context) ([]int32, error) {
 	for {
 		set, news, err := m.take()
@@ -348,11 +350,11 @@ func (m *member) take() (set []int32, news <-chan struct{}, err error) {
 	if !m.silent {
 		set = slices.Sorted(maps.Keys(m.held))
 	}
-	if slices.Equal(set, m.given) {
+	if slices.Equal(set, m.given) && (m.told || !m.synced) {
 		return nil, m.changed, nil
 	}
-	m.given = set
-	return slices.Clone(set), nil, nil
+	m.given, m.told = set, true
+	return append([]int32{}, set...), nil, nil
 }
 
 func (m *member) name() string {
