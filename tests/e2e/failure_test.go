@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// firstCard is the card of the first tribe that failing founds.
+const firstCard = "/v1/views/tribe-card/meanwhile-0"
+
 // outage is how long a server is away.
 const outage = 15 * time.Second
 
@@ -18,6 +21,7 @@ type failing struct {
 	p       *program
 	w       *witness
 	sent    int // commands of the witness
+
 }
 
 // fail starts an application and load, lets happen what is to happen, sees that
@@ -59,8 +63,9 @@ func (f *failing) without(server string, d time.Duration, during func()) {
 	}
 }
 
-// accepts sends a command, which is to be accepted within a second or two.
-func (f *failing) accepts() {
+// accepts sends a command, which is to be accepted within a second or two, and
+// returns its position.
+func (f *failing) accepts() (position string) {
 	f.t.Helper()
 	id := fmt.Sprintf("meanwhile-%d", f.sent)
 	f.sent++
@@ -68,6 +73,41 @@ func (f *failing) accepts() {
 	got := f.w.send(f.w.command(id, "maya", "found", body("name", "Meanwhile")), f.p)
 	if took := time.Since(began); !got.accepted() || took > 3*time.Second {
 		f.t.Errorf("a command was answered %+v after %v", got, took)
+	}
+	return got.Position
+}
+
+// foundFirst makes the first tribe, and waits until its card and its hit show it.
+func (f *failing) foundFirst() {
+	f.t.Helper()
+	position := f.accepts()
+	for _, path := range []string{firstCard, "/v1/views/search?q=meanwhile"} {
+		a, err := ask(f.t.Context(), http.MethodGet, f.p.base+path, "", "Min-Position", position)
+		if err != nil || a.status != http.StatusOK || !strings.Contains(string(a.body), `"Meanwhile"`) {
+			f.t.Errorf("GET %s as of %s: %d %s, %v", path, position, a.status, a.body, err)
+		}
+	}
+}
+
+// refusesCommands sends a command that would do nothing, which is to be answered
+// with 503 and Retry-After.
+func (f *failing) refusesCommands() {
+	f.t.Helper()
+	a, err := ask(f.t.Context(), http.MethodPost, f.p.base+"/v1/tribe/meanwhile-0/leave", "", "User", "nobody")
+	if err != nil {
+		f.t.Errorf("a command without Kafka: %v", err)
+		return
+	}
+	if readProblem(f.t, a); a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		f.t.Errorf("a command without Kafka: %d %v %s, want 503 with Retry-After", a.status, a.header, a.body)
+	}
+}
+
+// shows gets a card that was there before, which is to be answered.
+func (f *failing) shows() {
+	f.t.Helper()
+	if status, doc := f.p.try(firstCard); status != http.StatusOK || !strings.Contains(doc, `"name":"Meanwhile"`) {
+		f.t.Errorf("the card of meanwhile-0: %d %s", status, doc)
 	}
 }
 
@@ -92,8 +132,8 @@ func (f *failing) unready(word string) {
 	}
 }
 
-// stays reads the card of the witness's first tribe until the program is ready:
-// it is right, or not answered.
+// stays gets a path until the program is ready: what is answered holds want, or
+// is 503.
 func (f *failing) stays(path, want string) {
 	f.t.Helper()
 	for began := time.Now(); time.Since(began) < readyWithin; time.Sleep(5 * time.Millisecond) {
@@ -131,42 +171,52 @@ func TestKafkaIsAwayAtTheStart(t *testing.T) {
 
 func TestKafkaIsKilledUnderLoad(t *testing.T) {
 	fail(t, func(f *failing) {
-		f.accepts()
-		f.without("kafka", 8*time.Second, func() {})
+		f.foundFirst()
+		began := time.Now()
+		f.without("kafka", 8*time.Second, func() {
+			f.refusesCommands()
+			f.shows()
+			if time.Since(began) > 4*time.Second {
+				f.unready("the log does not answer")
+			}
+		})
 	})
 }
 
 func TestRedisIsAwayAndComesBackEmpty(t *testing.T) {
 	fail(t, func(f *failing) {
-		f.accepts()
+		f.foundFirst()
 		f.without("redis", outage, func() {
 			f.accepts()
-			f.unavailable("/v1/views/tribe-card/meanwhile-0")
+			f.unavailable(firstCard)
 			f.unavailable("/v1/views/tribe-feed/meanwhile-0")
 			f.unready("redis")
 		})
-		f.stays("/v1/views/tribe-card/meanwhile-0", `"name":"Meanwhile"`)
+		f.stays(firstCard, `"name":"Meanwhile"`)
 	})
 }
 
 func TestElasticsearchIsAway(t *testing.T) {
 	fail(t, func(f *failing) {
-		f.accepts()
+		f.foundFirst()
 		f.without("elasticsearch", outage, func() {
 			f.accepts()
 			f.unavailable("/v1/views/search?q=meanwhile")
 			f.unready("elasticsearch")
+			f.shows()
 		})
+		f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
 	})
 }
 
 func TestAnIndexIsDeletedBehindOurBack(t *testing.T) {
 	fail(t, func(f *failing) {
-		f.accepts()
+		f.foundFirst()
 		if _, err := elastic(f.t.Context(), http.MethodDelete, f.site.search+"/"+f.site.index(), ""); err != nil {
 			f.t.Fatal(err)
 		}
 		f.accepts()
+		f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
 	})
 }
 

@@ -221,7 +221,7 @@ func (c *caller) send(cmd command) outcome {
 
 // until sends cmd until its answer is definite, and notes what came.
 func (c *caller) until(cmd command) outcome {
-	for began := time.Now(); ; {
+	for began, wait := time.Now(), pause; ; wait = longer(wait) {
 		from := time.Now()
 		got, unknown := c.once(cmd)
 		took := time.Since(from)
@@ -241,9 +241,13 @@ func (c *caller) until(cmd command) outcome {
 			c.failf("command %d had no definite answer within %v: %s", cmd.Seq, giveUp, unknown)
 			return outcome{}
 		}
-		time.Sleep(pause)
+		time.Sleep(wait)
 	}
 }
+
+// longer is how long to wait after one more try: patient clients leave servers
+// time to come back.
+func longer(wait time.Duration) time.Duration { return min(wait*3/2, 300*time.Millisecond) }
 
 // once sends cmd and returns its answer, or why there is no definite one.
 func (c *caller) once(cmd command) (got outcome, unknown string) {
@@ -345,7 +349,7 @@ func (c *caller) mine(cmd command) {
 
 // reads gets a view as of a position, and checks that it shows what was done.
 func (c *caller) reads(kind, path, position string, check func(doc string) error) {
-	for began := time.Now(); ; time.Sleep(pause) {
+	for began, wait := time.Now(), pause; ; wait = longer(wait) {
 		a, unknown := c.ask(http.MethodGet, path, "", "Min-Position", position)
 		switch {
 		case unknown == "" && a.status == http.StatusOK:
@@ -361,6 +365,7 @@ func (c *caller) reads(kind, path, position string, check func(doc string) error
 			c.failf("GET %s with Min-Position %s: nothing within %v: %s", path, position, giveUp, unknown)
 			return
 		}
+		time.Sleep(wait)
 	}
 }
 
