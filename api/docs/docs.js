@@ -223,9 +223,13 @@ function open() {
   card.scrollIntoView();
 }
 
+// inOrder puts what reads before what writes: of an aggregate its state, its
+// events, then its commands.
+const inOrder = (a, b) => (a.method === 'post') - (b.method === 'post') || a.path.localeCompare(b.path);
+
 function show() {
   const ops = Object.entries(spec.paths).flatMap(([path, item]) =>
-    ['post', 'get'].filter(m => item[m]).map(method => ({path, method, ...item[method]})));
+    ['post', 'get'].filter(m => item[m]).map(method => ({path, method, ...item[method]}))).sort(inOrder);
   const tags = [...new Set(ops.map(o => o.tags[0]))].sort((a, b) => (a === 'views') - (b === 'views') || a.localeCompare(b));
   document.title = $('title').textContent = spec.info.title;
   $('version').textContent = 'version ' + spec.info.version;
