@@ -62,8 +62,8 @@ func (c *logCommand) Validate() error {
 		return nil
 	}
 	at, err := eventlog.ParsePositions(c.From)
-	if err != nil {
-		return fmt.Errorf("--from: %w", err)
+	if err != nil { // its own text offers a control offset, which is refused below
+		return fmt.Errorf("--from %.80q: want partition@offset such as 3@81234, several joined by commas", c.From)
 	}
 	if _, control := at.Control(); control || len(at.Offsets) == 0 {
 		return fmt.Errorf("--from %s: an embedded log has no control log; want partition@offset", c.From)

@@ -191,7 +191,7 @@ func TestWhatIsNotUnderstoodIsOneLineAndCode2(t *testing.T) {
 		"":                                      `expected one of "log", "version"`,
 		"logs":                                  "logs",
 		"log":                                   "missing flags: --data=DIR",
-		"log --data x --from 3":                 "want partition@offset such as 3@81234",
+		"log --data x --from 3":                 "want partition@offset such as 3@81234, several joined by commas; see",
 		"log --data x --from c@3":               "no control log",
 		"log --data x --limit=-1":               "--limit -1",
 		"log --data x --limit many":             "many",
