@@ -61,7 +61,7 @@ type Request struct {
 	Aggregate   Aggregate
 	ID          string
 	Command     event.ID // names the command: a second request with it is a retry
-	Fresh       bool     // Command was drawn for this request, so it is no retry, however long it waits
+	Fresh       bool     // Command was drawn for this request alone: it is no retry, and never too late however long it waits
 	Digest      uint64   // of the command's name and body
 	Actor       string
 	Correlation event.ID

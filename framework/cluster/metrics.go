@@ -1,6 +1,10 @@
 package cluster
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics counts what owners do. Make one with NewMetrics and share it.
 type Metrics struct {
@@ -11,7 +15,8 @@ type Metrics struct {
 	appendSeconds prometheus.Histogram
 }
 
-// NewMetrics returns metrics registered with r; nil registers them nowhere.
+// NewMetrics returns metrics registered with r; nil registers them nowhere. Those
+// that another application of the process has registered are shared.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		accepted: prometheus.NewCounter(prometheus.CounterOpts{Name: "drivetrain_commands_accepted_total",
@@ -26,7 +31,22 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Time of an append until it is durable.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 17)}),
 	}
 	if r != nil {
-		r.MustRegister(m.accepted, m.refused, m.terms, m.batchCommits, m.appendSeconds)
+		keep(r, &m.accepted)
+		keep(r, &m.refused)
+		keep(r, &m.terms)
+		keep(r, &m.batchCommits)
+		keep(r, &m.appendSeconds)
 	}
 	return m
+}
+
+// keep registers *c, or takes the one that an earlier application has registered.
+func keep[C prometheus.Collector](r prometheus.Registerer, c *C) {
+	var known prometheus.AlreadyRegisteredError
+	switch err := r.Register(*c); {
+	case errors.As(err, &known):
+		*c = known.ExistingCollector.(C)
+	case err != nil:
+		panic(err)
+	}
 }

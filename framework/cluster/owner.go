@@ -140,7 +140,7 @@ func (o *Owner) Execute(ctx context.Context, req Request) (Result, error) {
 	}
 	events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.events)
 	if err != nil {
-		return Result{}, &UnavailableError{Reason: fmt.Sprintf("the recorded outcome cannot be read now: %v", err), Unresolved: true, RetryAfter: retryAfter}
+		return Result{}, &UnavailableError{Reason: "the recorded outcome cannot be read now", Unresolved: true, RetryAfter: retryAfter}
 	}
 	return o.result(events), nil
 }
@@ -253,7 +253,7 @@ func (o *Owner) giveUp(r *request, err error) reply {
 }
 
 func (o *Owner) notServed() error {
-	return o.unavailable("partition %d is not served: %s", o.cfg.Partition, o.Status().Reason)
+	return o.unavailable("partition %d is not served now", o.cfg.Partition) // the log and Status say why
 }
 
 func (o *Owner) unavailable(format string, args ...any) error {

@@ -32,18 +32,12 @@ import (
 // the end. SIM_SEEDS says how many seeds, SIM_SEED the first of them (1; alone it
 // runs just that one). It prints the same each time, whatever the machine does.
 func TestSimulation(t *testing.T) {
-	first, n := uint64(1), uint64(simSeeds)
-	if s, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64); err == nil {
-		first, n = s, 1
-	}
-	if s, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
-		n = s
-	}
+	first, n, asked := seedsAsked()
 	r := simulateAll(t, first, n)
 	for _, failure := range r.failures {
 		t.Error(failure)
 	}
-	if n != simSeeds {
+	if asked {
 		fmt.Println(r) // bare, to be compared
 		return
 	}
@@ -53,6 +47,19 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("there was no %s", name)
 		}
 	}
+}
+
+// seedsAsked returns the first seed and how many, and whether the environment says
+// so.
+func seedsAsked() (first, n uint64, asked bool) {
+	first, n = 1, simSeeds
+	if s, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64); err == nil {
+		first, n, asked = s, 1, true
+	}
+	if s, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
+		n, asked = s, true
+	}
+	return first, n, asked
 }
 
 // simMust is what the seeds of a plain run bring about, each at least once.
