@@ -337,6 +337,35 @@ func TestAnIndexThatIsGoneIsNoticedAndMadeAgainByOpen(t *testing.T) {
 	}
 }
 
+// TestOpenWaitsForTheShardsOfANewIndex answers as an index does that somebody
+// has just made.
+func TestOpenWaitsForTheShardsOfANewIndex(t *testing.T) {
+	noShard := func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusServiceUnavailable, "no_shard_available_action_exception", "No shard available")
+	}
+	k := newTask(t)
+	k.setFault(first("mget", noShard))
+	k.open()
+	k.must(k.write("a"))
+	k.setFault(func(w http.ResponseWriter, r *http.Request, call string) bool {
+		if call == "mget" {
+			noShard(w, r)
+		}
+		return call == "mget"
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := k.s.Open(ctx, posts, 0)
+	if wantUnknown(t, err, "no_shard_available_action_exception"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v; want that of the context", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if n := k.calls["mget"]; n < 4 || n > 10 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
 func TestADocumentDeletedBySomeoneIsNotTakenForALaterOne(t *testing.T) {
 	k := newTask(t)
 	k.must(k.write("a"))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
@@ -16,6 +17,13 @@ import (
 
 // openAttempts bounds how often Open yields to others that open the same part.
 const openAttempts = 100
+
+// An index that was just made, by this process or by another, has no shard to
+// read from for a moment: Open asks again every shardPause, for shardWait.
+const (
+	shardPause = 50 * time.Millisecond
+	shardWait  = 3 * time.Second
+)
 
 // loaded is a document as read by its _id, newest version, refreshed or not.
 type loaded struct {
@@ -62,7 +70,7 @@ func (s *Store) Open(ctx context.Context, g view.Generation, partition int32) (v
 // take raises a part's epoch.
 func (s *Store) take(ctx context.Context, x *generation, partition int32) (view.Mark, error) {
 	for range openAttempts {
-		p, err := s.place(ctx, x, partition)
+		p, err := s.settled(ctx, x, partition)
 		if err != nil {
 			return view.Mark{}, err
 		}
@@ -73,6 +81,25 @@ func (s *Store) take(ctx context.Context, x *generation, partition int32) (view.
 		}
 	}
 	return view.Mark{}, fmt.Errorf("others have opened it %d times meanwhile", openAttempts)
+}
+
+// settled is place for an index that may be new.
+func (s *Store) settled(ctx context.Context, x *generation, partition int32) (place, error) {
+	late := time.NewTimer(shardWait)
+	defer late.Stop()
+	for {
+		p, err := s.place(ctx, x, partition)
+		if !named(err, "no_shard_available_action_exception") {
+			return p, err
+		}
+		select {
+		case <-ctx.Done():
+			return p, fmt.Errorf("%w, and before that: %w", context.Cause(ctx), err)
+		case <-late.C:
+			return p, err
+		case <-time.After(shardPause):
+		}
+	}
 }
 
 // Write implements view.Store. Documents can be found before Write returns, and
