@@ -52,8 +52,8 @@ func (m Meta) ID() string {
 	return m.given.id
 }
 
-// NewID returns a new id, another one at each call, also of a copy. A decision
-// made anew for the same command gets the same ones.
+// NewID returns a new id, another one at each call, also of a copy. When the
+// framework makes a request's decision anew, it gets the same ones.
 func (m Meta) NewID() event.ID {
 	if m.given == nil {
 		panic("aggregates: NewID on a command without Meta; make one with aggregates.Given")

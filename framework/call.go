@@ -346,7 +346,7 @@ func (a *App) passed(ctx context.Context, name string, t *stream.Task, n int32, 
 	want, asked := min.Offsets[n]
 	switch {
 	case s.Final:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d: %v", name, n, s.Err), RetryAfter: time.Minute}
+		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", name, n), RetryAfter: time.Minute}
 	case s.Whole() && (!asked || s.Written > want):
 		return nil
 	case !asked:

@@ -151,7 +151,23 @@ const IDPattern = `^[A-Za-z0-9._~-]{1,128}$`
 // store.
 const MaxPartitions = view.MaxPage
 
-// Errors of calls and queries, besides those of package cluster.
+// What commands and states come to, as package cluster has it.
+type (
+	Result           = cluster.Result
+	Recorded         = cluster.Recorded
+	State            = cluster.State
+	ConflictError    = cluster.ConflictError
+	UnavailableError = cluster.UnavailableError
+	BrokenError      = cluster.BrokenError
+)
+
+// Errors of commands, as package cluster has them.
+var (
+	ErrKeyReused = cluster.ErrKeyReused
+	ErrTooLate   = cluster.ErrTooLate
+)
+
+// Errors of calls and queries.
 var (
 	ErrUnknown  = errors.New("unknown")   // an aggregate type, command or view that is not declared
 	ErrNotFound = errors.New("not found") // an aggregate without events, or no such document

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -141,6 +142,9 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 		}
 	}
 	hits, err := r.Search.Find(ctx, g, view.Query{Text: q.Text, Is: q.Is, Skip: q.Skip, Size: q.Limit})
+	if errors.Is(err, view.ErrQuery) {
+		return nil, fmt.Errorf("%w search: %w", framework.ErrInvalid, err)
+	}
 	if err != nil {
 		return nil, err
 	}

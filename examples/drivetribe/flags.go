@@ -62,6 +62,8 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 	switch {
 	case err == nil && f.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case err == nil && o.data == "":
+		err = errors.New("--data is empty: name a folder")
 	case err == nil && !appName.MatchString(o.app):
 		err = fmt.Errorf("--app %q: want %s", o.app, appName)
 	}

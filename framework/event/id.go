@@ -24,16 +24,13 @@ func NewID(at time.Time, entropy [10]byte) ID {
 	return id
 }
 
-// Derive returns the UUIDv7 that belongs to the n-th thing made by id: the same
-// arguments give the same ID. It carries id's time if id is a UUIDv7, else at.
+// Derive returns the UUIDv7 that belongs to the n-th thing made by id at a time:
+// the same arguments give the same ID.
 func (id ID) Derive(n int, at time.Time) ID {
 	var in [24]byte
 	copy(in[:], id[:])
 	binary.BigEndian.PutUint64(in[16:], uint64(n))
 	sum := sha256.Sum256(in[:])
-	if t, ok := id.Time(); ok {
-		at = t
-	}
 	return NewID(at, [10]byte(sum[:10]))
 }
 

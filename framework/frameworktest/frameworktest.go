@@ -5,8 +5,11 @@
 //		commands.Handle(app, Tribes, "found", Tribe.Found)
 //		projections.Register(app, Cards)
 //	})
-//	res := frameworktest.Must(app.Execute(ctx, framework.Call{Aggregate: "tribe", ID: "hikers", Command: "found", …}))
+//	res := frameworktest.Send(t, app, framework.Call{Aggregate: "tribe", ID: "hikers", Command: "found", …})
 //	card := frameworktest.Ask(t, app, "tribe-card", framework.Query{Key: "hikers", Min: frameworktest.After(res)})
+//
+// The clock's time stands still until the test moves it; pauses and timeouts take
+// real time.
 package frameworktest
 
 import (
@@ -18,7 +21,6 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework"
-	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
@@ -57,6 +59,16 @@ func StartOn(t testing.TB, log eventlog.Log, register func(*framework.App)) (*fr
 	return app, clock
 }
 
+// Send sends a command and fails the test if it is not accepted.
+func Send(t testing.TB, app *framework.App, c framework.Call) framework.Result {
+	t.Helper()
+	res, err := app.Execute(context.Background(), c)
+	if err != nil {
+		t.Fatalf("%s %s %s: %v", c.Command, c.Aggregate, c.ID, err)
+	}
+	return res
+}
+
 // Ask asks a view and fails the test if it does not answer.
 func Ask(t testing.TB, app *framework.App, view string, q framework.Query) string {
 	t.Helper()
@@ -68,7 +80,7 @@ func Ask(t testing.TB, app *framework.App, view string, q framework.Query) strin
 }
 
 // After returns the positions at which a view shows what a command did.
-func After(results ...cluster.Result) eventlog.Positions {
+func After(results ...framework.Result) eventlog.Positions {
 	at := make([]eventlog.Position, len(results))
 	for i, r := range results {
 		at[i] = r.Position

@@ -119,15 +119,15 @@ func checkName(kind, name string) error {
 func (q Query) Check(fields Fields) error {
 	switch {
 	case q.Size < 1 || q.Size > MaxPage:
-		return fmt.Errorf("page of %d hits; want 1 to %d", q.Size, MaxPage)
+		return fmt.Errorf("%w: page of %d hits; want 1 to %d", ErrQuery, q.Size, MaxPage)
 	case q.Skip < 0 || q.Skip > MaxDepth-q.Size:
-		return fmt.Errorf("%d hits to leave out; want 0 to %d for a page of %d: narrow the query", q.Skip, MaxDepth-q.Size, q.Size)
+		return fmt.Errorf("%w: %d hits to leave out; want 0 to %d for a page of %d: narrow the query", ErrQuery, q.Skip, MaxDepth-q.Size, q.Size)
 	case len(q.Text) > MaxText:
-		return fmt.Errorf("text of %d bytes; at most %d", len(q.Text), MaxText)
+		return fmt.Errorf("%w: text of %d bytes; at most %d", ErrQuery, len(q.Text), MaxText)
 	}
 	for name := range q.Is {
 		if fields[name] != Keyword {
-			return fmt.Errorf("field %q is not prepared as view.Keyword", name)
+			return fmt.Errorf("%w: field %q is not prepared as view.Keyword", ErrQuery, name)
 		}
 	}
 	return nil
@@ -136,7 +136,7 @@ func (q Query) Check(fields Fields) error {
 // CheckWords says when a query has more than MaxWords different words.
 func CheckWords(n int) error {
 	if n > MaxWords {
-		return fmt.Errorf("text of %d words; at most %d", n, MaxWords)
+		return fmt.Errorf("%w: text of %d words; at most %d", ErrQuery, n, MaxWords)
 	}
 	return nil
 }

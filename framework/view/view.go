@@ -170,6 +170,9 @@ type Hit struct {
 	Value []byte
 }
 
+// ErrQuery is wrapped by what Find says of a query that it cannot take.
+var ErrQuery = errors.New("query outside its limits")
+
 // ErrFenced says that a later writer has opened the part.
 var ErrFenced = errors.New("a later writer has taken over this part of the view")
 
