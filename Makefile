@@ -55,7 +55,8 @@ e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS
 
 .PHONY: sim
 sim: ## owners under seeded faults: SEEDS (1000) seeds from SEED (1) on, against an independent oracle
-	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) go test -count=1 -v -timeout 60m -run TestSimulation ./framework/cluster
+	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && go test -c -o "$$bin" ./framework/cluster && \
+		cd framework/cluster && SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) "$$bin" -test.run '^TestSimulation$$' -test.timeout 60m
 
 .PHONY: model
 model: ## the ownership protocol explored further: some minutes, some GiB

@@ -136,7 +136,7 @@ func (s *spec) events(t framework.Aggregate) *huma.Operation {
 	return &huma.Operation{
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}/events", OperationID: "get_" + name + "_events", Tags: []string{name},
 		Summary:     "Read the events of " + article(name),
-		Description: "Answers with its history, oldest first. Without next there are no more, so far. An event's type is its name today; its data is as recorded.",
+		Description: "Answers with its history, oldest first. Without next there are no more, so far. An event's type and data are as they would be written today.",
 		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
 			queryParam("after", "The version behind which to begin: the next of the page before.", number(0, nil, 0)),
 			queryParam("limit", "The most events to answer with.", number(1, ptr(float64(maxEvents)), 100))},

@@ -220,7 +220,9 @@ func (v *viewDoor) ask(w *response, r *http.Request, q framework.Query) error {
 		return err
 	}
 	h := w.Header()
-	h["Position"] = []string{a.Positions.String()}
+	if at := a.Positions.String(); at != "" {
+		h["Position"] = []string{at}
+	}
 	h["Generation"] = []string{strconv.Itoa(a.Generation)}
 	w.json(a.JSON)
 	return nil

@@ -14,10 +14,12 @@ type aggregate struct {
 	key     string
 	kind    Aggregate // nil: a type that the program does not declare
 	state   any       // nil: to be folded from the events at offsets
-	version uint64    // as folded, or as decided in the batch being built if dirty
-	folded  uint64    // version without that batch
-	dirty   bool      // moved by the batch being built or in flight
-	offsets offsets   // of its events, as folded
+	half    any       // while state is nil: what the first done events give
+	done    int
+	version uint64  // as folded, or as decided in the batch being built if dirty
+	folded  uint64  // version without that batch
+	dirty   bool    // moved by the batch being built or in flight
+	offsets offsets // of its events, as folded
 	broken  *BrokenError
 }
 
@@ -101,21 +103,30 @@ func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregat
 	return a, nil
 }
 
-// refold makes an aggregate's state anew from its events in the log.
+// refoldStep is how many events refold reads at once: few enough for any log that works.
+const refoldStep = 16
+
+// refold makes an aggregate's state anew from its events in the log. When the time
+// for one attempt is over, the next goes on where it was.
 func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	ctx, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
 	defer cancel()
-	events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.offsets.list(0, a.offsets.count))
-	if err != nil {
-		return fmt.Errorf("fold %s again: %w", key, err)
+	if a.half == nil {
+		a.half, a.done = a.kind.Zero(), 0
 	}
-	state := a.kind.Zero()
-	for i := range events {
-		if err := foldEvent(a.kind, state, events[i].Type, events[i].Data); err != nil {
-			return o.breaks(key, a, events[i].Offset, err)
+	for a.done < a.offsets.count {
+		events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.offsets.list(uint64(a.done), refoldStep))
+		if err != nil {
+			return fmt.Errorf("fold %s again: %w", key, err)
 		}
+		for i := range events {
+			if err := foldEvent(a.kind, a.half, events[i].Type, events[i].Data); err != nil {
+				return o.breaks(key, a, events[i].Offset, err)
+			}
+		}
+		a.done += len(events)
 	}
-	a.state, a.version = state, a.folded
+	a.state, a.version, a.half = a.half, a.folded, nil
 	return nil
 }
 
@@ -123,7 +134,7 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 // are refused from now on while all others go on.
 func (o *Owner) breaks(key []byte, a *aggregate, offset int64, err error) error {
 	a.broken = &BrokenError{string(key), eventlog.Position{Partition: o.cfg.Partition, Offset: offset}, err}
-	a.state = nil
+	a.state, a.half = nil, nil
 	o.cfg.Logger.Error("aggregate cannot be folded", "aggregate", string(key), "position", a.broken.Position.String(), "err", err)
 	return a.broken
 }

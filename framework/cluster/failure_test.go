@@ -356,3 +356,55 @@ func TestARetryWhoseEventsCannotBeReadIsUnresolved(t *testing.T) {
 		n.send(ask("a", 1, add("x"))).refused(unresolved)
 	})
 }
+
+// slowLog is a log whose readers take their time.
+type slowLog struct {
+	eventlog.Log
+	delay time.Duration
+}
+
+type slowReader struct {
+	eventlog.Reader
+	delay time.Duration
+}
+
+func (l *slowLog) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	r, err := l.Log.Read(topic, part, from)
+	return &slowReader{r, l.delay}, err
+}
+
+func (r *slowReader) Next(ctx context.Context) ([]eventlog.Record, error) {
+	select {
+	case <-time.After(r.delay):
+		return r.Reader.Next(ctx)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestALongHistoryIsFoldedAgainInSeveralAttempts(t *testing.T) {
+	script(t, func(p *play) {
+		slow := &slowLog{Log: p.log.Connect()}
+		n := p.node(func(c *OwnerConfig) { c.Log = slow })
+		far := slices.Repeat([]string{"f"}, fetchSkip+100)
+		for i := range 80 { // events of a, so far apart that each needs a reader of its own
+			n.send(ask("a", 2*i+1, add("k"))).accepted(uint64(i + 1))
+			n.send(ask("b", 2*i+2, add(far...))).accepted(uint64((i + 1) * len(far)))
+		}
+		slow.delay = 150 * time.Millisecond
+		n.send(ask("a", 1000, func(any, Given) ([]Fact, error) { panic("as asked") })).refused(func(err error) bool { return err != nil })
+		began := time.Now()
+		for attempt := 1; ; attempt++ {
+			_, err := n.Execute(context.Background(), ask("a", 1000+attempt, add("k")))
+			if err == nil {
+				break
+			}
+			if !unavailable(err) || attempt == 5 {
+				p.Fatalf("attempt %d: %v", attempt, err)
+			}
+		}
+		if took := time.Since(began); took < 5*time.Second {
+			p.Errorf("folded again in %v: too short a history to show anything", took)
+		}
+	})
+}
