@@ -154,7 +154,8 @@ func (o *Owner) waits(r *request) {
 func (o *Owner) cannotLoad(r *request, err error) {
 	var broken *BrokenError
 	if !errors.As(err, &broken) {
-		err = o.unavailable("%v", err)
+		o.cfg.Logger.Warn("aggregate cannot be folded now", "err", err)
+		err = o.unavailable("the history of %s cannot be read now", r.key)
 	}
 	r.answer(Result{}, err)
 }

@@ -387,19 +387,19 @@ func TestALongHistoryIsFoldedAgainInSeveralAttempts(t *testing.T) {
 		slow := &slowLog{Log: p.log.Connect()}
 		n := p.node(func(c *OwnerConfig) { c.Log = slow })
 		far := slices.Repeat([]string{"f"}, fetchSkip+100)
-		for i := range 80 { // events of a, so far apart that each needs a reader of its own
+		for i := range 80 { // events of a, so far apart that a run of records holds few
 			n.send(ask("a", 2*i+1, add("k"))).accepted(uint64(i + 1))
 			n.send(ask("b", 2*i+2, add(far...))).accepted(uint64((i + 1) * len(far)))
 		}
-		slow.delay = 150 * time.Millisecond
-		n.send(ask("a", 1000, func(any, Given) ([]Fact, error) { panic("as asked") })).refused(func(err error) bool { return err != nil })
+		slow.delay = time.Second
 		began := time.Now()
+		n.send(ask("a", 1000, func(any, Given) ([]Fact, error) { panic("as asked") })).refused(func(err error) bool { return err != nil })
 		for attempt := 1; ; attempt++ {
 			_, err := n.Execute(context.Background(), ask("a", 1000+attempt, add("k")))
 			if err == nil {
 				break
 			}
-			if !unavailable(err) || attempt == 5 {
+			if !unavailable(err) || attempt == 10 {
 				p.Fatalf("attempt %d: %v", attempt, err)
 			}
 		}
