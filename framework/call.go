@@ -233,8 +233,11 @@ func (a *App) read(ctx context.Context, aggregate, id string, min eventlog.Posit
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
-	for {
+	for asked := false; ; asked = true {
 		at, err := ask(ctx, owner, t)
+		if asked && ctx.Err() != nil {
+			return a.notReached(min)
+		}
 		if err != nil {
 			return err
 		}
