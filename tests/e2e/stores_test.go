@@ -210,15 +210,22 @@ func (s *site) remove(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
+	err := errors.Join(removeTopic(ctx, s.kafka, s.app+".events", s.app), s.empty(ctx))
+	if err != nil {
+		t.Logf("%s is not removed whole: %v", s.app, err)
+	}
+}
+
+// empty deletes the application's keys from Redis and its index from
+// Elasticsearch.
+func (s *site) empty(ctx context.Context) error {
 	client := s.redisClient()
 	defer client.Close()
+	var err error
 	keys := client.Scan(ctx, 0, "{"+s.app+":*", 1000).Iterator()
-	err := removeTopic(ctx, s.kafka, s.app+".events", s.app)
 	for keys.Next(ctx) {
 		err = errors.Join(err, client.Del(ctx, keys.Val()).Err())
 	}
-	a, failed := ask(ctx, http.MethodDelete, s.search+"/"+s.index(), "")
-	if err := errors.Join(err, keys.Err(), failed); err != nil || a.status != http.StatusOK {
-		t.Logf("%s is not removed whole: %v; %d %s", s.app, err, a.status, a.body)
-	}
+	_, failed := elastic(ctx, http.MethodDelete, s.search+"/"+s.index(), "")
+	return errors.Join(err, keys.Err(), failed)
 }

@@ -269,3 +269,29 @@ func (w *witness) card(id string) {
 	}
 	w.t.Errorf("the card of %s: no answer within %v", id, giveUp)
 }
+
+// TestStoresEmptiedWhileNothingHappensAreFilledAgain takes an idle application's
+// keys and index away: each partition finds out by itself.
+func TestStoresEmptiedWhileNothingHappensAreFilledAgain(t *testing.T) {
+	for _, b := range onServers() {
+		t.Run(b.name, func(t *testing.T) {
+			s := newSite(t, b)
+			p := s.startReady(t, 0)
+			w := newWitness(t, p, p)
+			w.everywhere("maya", "found", body("name", "Watched"), 1, p)
+			w.everywhere("mira", "join", nil, 2, p)
+			if err := s.empty(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(noticed)
+			p.ready(t)
+			for _, id := range w.tribes {
+				w.card(id)
+			}
+			if got, err := readIndex(t.Context(), s.search, s.index()); err != nil || len(got.documents) != len(w.tribes) {
+				t.Errorf("%d documents in the index, want %d; %v", len(got.documents), len(w.tribes), err)
+			}
+			stopped(t, p)
+		})
+	}
+}
