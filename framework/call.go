@@ -156,7 +156,7 @@ func (a *App) owner(aggregate, id string) (*cluster.Owner, error) {
 	n := eventlog.PartitionOf(partition.Key(aggregate, id), len(p.stations))
 	o := p.stations[n].owner.Load()
 	if o == nil {
-		return nil, &cluster.UnavailableError{Reason: fmt.Sprintf("partition %d is served by another process", n), RetryAfter: retryAfter}
+		return nil, &cluster.UnavailableError{Reason: fmt.Sprintf("partition %d is not assigned to this process", n), RetryAfter: retryAfter}
 	}
 	return o, nil
 }
