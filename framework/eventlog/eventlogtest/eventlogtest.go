@@ -6,7 +6,7 @@
 //	}
 //
 // A driver that shares partitions among processes passes Assign too, one that
-// keeps them over a restart Reopen.
+// keeps how far groups have got Offsets, one that keeps all over a restart Reopen.
 //
 // Each test asks for a log of its own and makes topics whose names no other
 // test or run uses, so that all of them may lie on one server.
@@ -68,9 +68,9 @@ func Run(t *testing.T, open func(t *testing.T) eventlog.Log) {
 	t.Run("nothing runs on after close", func(t *testing.T) { nothingRunsOn(t, open) })
 }
 
-// Reopen tests that a persistent log keeps everything over Close. Open is
-// called several times for the same folder, each time after the log before was
-// closed.
+// Reopen tests that a persistent log keeps everything over Close, committed
+// offsets too if it is an [eventlog.Offsets]. Open is called several times for
+// the same folder, each time after the log before was closed.
 func Reopen(t *testing.T, open func(t *testing.T, dir string) eventlog.Log) {
 	for _, c := range []struct {
 		name string
@@ -79,6 +79,7 @@ func Reopen(t *testing.T, open func(t *testing.T, dir string) eventlog.Log) {
 		{"records, ends and topics are found again", reopenFindsAll},
 		{"appends go on where they ended", reopenGoesOn},
 		{"a log closed at once is a log", reopenEmpty},
+		{"what groups committed is found again", reopenFindsOffsets},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

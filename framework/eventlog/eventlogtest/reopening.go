@@ -78,3 +78,23 @@ func reopenEmpty(t *testing.T, open func(*testing.T, string) eventlog.Log) {
 	f := newFixture(t, open(t, dir))
 	f.append(f.topic(1), 0, records("a", 1, 20))
 }
+
+func reopenFindsOffsets(t *testing.T, open func(*testing.T, string) eventlog.Log) {
+	dir := t.TempDir()
+	f := newFixture(t, open(t, dir))
+	if _, ok := f.log.(eventlog.Offsets); !ok {
+		return
+	}
+	topic := f.topic(2)
+	f.append(topic, 0, records("a", 9, 20))
+	f.commit("app.one", topic, 0, 7)
+	f.commit("app.one", topic, 0, 9)
+	f.commit("app.two", topic, 0, 4)
+	f.commit("app.two", topic, 0, 3)
+	f.close()
+	f = newFixture(t, open(t, dir))
+	f.wantCommitted("app.one", topic, 0, 9)
+	f.wantCommitted("app.two", topic, 0, 3)
+	f.wantCommitted("app.one", topic, 1, -1)
+	f.wantEnd(topic, 0, 9)
+}

@@ -11,3 +11,7 @@ import (
 func TestConformance(t *testing.T) {
 	eventlogtest.Run(t, func(*testing.T) eventlog.Log { return memlog.New() })
 }
+
+func TestOffsets(t *testing.T) {
+	eventlogtest.Offsets(t, func(*testing.T) eventlog.Log { return memlog.New() })
+}

@@ -50,9 +50,10 @@ var _ eventlog.Log = (*Log)(nil)
 
 // store is what all connections share.
 type store struct {
-	mu       sync.Mutex
-	topics   map[string][]*partition
-	underway []*pending // sent, not landed
+	mu        sync.Mutex
+	topics    map[string][]*partition
+	underway  []*pending // sent, not landed
+	committed map[place]int64
 }
 
 // partition holds records; those from visible on are held back from readers.
@@ -65,7 +66,7 @@ type partition struct {
 
 // New returns an empty log without faults.
 func New() *Log {
-	return connect(&store{topics: make(map[string][]*partition)})
+	return connect(&store{topics: make(map[string][]*partition), committed: make(map[place]int64)})
 }
 
 // Connect returns another connection to the same log, as a further process
