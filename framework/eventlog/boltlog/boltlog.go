@@ -11,8 +11,8 @@
 // waits for the disk each time.
 //
 // File map: batch.go is the format of a value, file.go the only door to bbolt,
-// write.go the one goroutine that writes, read.go the readers. Locks are taken
-// in the order Log.filemu, Log.mu, partition.mu.
+// write.go the one goroutine that writes, read.go the readers, offsets.go how far
+// groups have got. Locks are taken in the order Log.filemu, Log.mu, partition.mu.
 package boltlog
 
 import (

@@ -284,3 +284,23 @@ func TestTailsKeepTheirLimitAndHaveNoGaps(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOffsetWhoseCommitFailedIsTheOldOneOrTheNew(t *testing.T) {
+	for before, want := range map[bool]int64{true: 1, false: 2} {
+		l := faulty(t, nil)
+		if err := l.Commit(t.Context(), "g", "t", 0, 1); err != nil {
+			t.Fatal(err)
+		}
+		l.writer.fault = failing(1, before) // seen by the writer with its next request
+		if err := l.Commit(t.Context(), "g", "t", 0, 2); !errors.Is(err, errDisk) || !strings.Contains(err.Error(), "unknown") {
+			t.Fatalf("commit: %v", err)
+		}
+		mustAppend(t, l, "second", 1)
+		if next, known, err := l.Committed(t.Context(), "g", "t", 0); next != want || !known || err != nil {
+			t.Errorf("failed before it took place %v: %d, %v, %v, want %d", before, next, known, err, want)
+		}
+		if err := l.Commit(t.Context(), "g", "t", 0, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -65,7 +65,9 @@ func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.db")
 	acked := map[string]string{} // id → part, base and number
 	for round := range 5 {
-		killed(t, path, time.Duration(50+rand.IntN(250))*time.Millisecond, acked)
+		killedAs(t, "append", path, time.Duration(50+rand.IntN(250))*time.Millisecond, func(f []string) {
+			acked[f[3]] = strings.Join(f[:3], " ")
+		})
 		if len(acked) == 0 {
 			t.Fatalf("round %d: nothing was acknowledged", round)
 		}
@@ -74,12 +76,12 @@ func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
 	t.Logf("%d batches acknowledged", len(acked))
 }
 
-// killed runs the child, kills it some time after its first acknowledgement and
-// notes what it acknowledged.
-func killed(t *testing.T, path string, after time.Duration, acked map[string]string) {
+// killedAs runs a child, kills it some time after its first acknowledgement and
+// tells what it acknowledged, each as four fields.
+func killedAs(t *testing.T, child, path string, after time.Duration, acked func(fields []string)) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=append", pathEnv+"="+path)
+	cmd.Env = append(os.Environ(), childEnv+"="+child, pathEnv+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -94,9 +96,8 @@ func killed(t *testing.T, path string, after time.Duration, acked map[string]str
 		if timer == nil {
 			timer = time.AfterFunc(after, func() { cmd.Process.Kill() })
 		}
-		f := strings.Fields(lines.Text())
-		if len(f) == 4 {
-			acked[f[3]] = strings.Join(f[:3], " ")
+		if f := strings.Fields(lines.Text()); len(f) == 4 {
+			acked(f)
 		}
 	}
 	if err := cmd.Wait(); timer == nil || cmd.ProcessState.ExitCode() != -1 {

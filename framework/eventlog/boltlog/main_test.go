@@ -12,7 +12,7 @@ import (
 
 // children are what this test binary does when a test runs it again as a
 // process of its own, by the name in childEnv.
-var children = map[string]func(path string) error{"append": appendForEver, "fill": fillAndGoOn}
+var children = map[string]func(path string) error{"append": appendForEver, "commit": commitForEver, "fill": fillAndGoOn}
 
 const (
 	childEnv = "BOLTLOG_TEST_CHILD"

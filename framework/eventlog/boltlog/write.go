@@ -17,13 +17,16 @@ const (
 	maxCommitRequests = 4096
 )
 
-// request is an append, or with part nil a topic to be made.
+// request is an append; or, with part nil, an offset to be noted, or else a topic
+// to be made.
 type request struct {
 	part  *partition
 	batch batch
 	sum   uint32 // of batch.value, see seal
 	topic eventlog.Topic
 	done  chan answer // of 1
+
+	offsetKey, offset []byte // as they lie in the file
 }
 
 type answer struct {
@@ -165,12 +168,14 @@ func (l *Log) commit(reqs []*request) {
 func (l *Log) admit(reqs []*request) []*request {
 	ok := reqs[:0]
 	for _, r := range reqs {
-		if r.part == nil {
+		switch {
+		case r.offset != nil:
+		case r.part == nil:
 			if err := l.has(r.topic); !errors.Is(err, eventlog.ErrUnknownTopic) && !errors.Is(err, eventlog.ErrClosed) {
 				r.done <- answer{err: err}
 				continue
 			}
-		} else if r.part.damaged != nil { // only this goroutine changes it
+		case r.part.damaged != nil: // only this goroutine changes it
 			r.done <- answer{err: r.part.damaged}
 			continue
 		}
@@ -215,9 +220,12 @@ func (w *writer) failed(before bool) error {
 func (l *Log) put(tx *bbolt.Tx, reqs []*request) error {
 	for _, r := range reqs {
 		err := error(nil)
-		if r.part == nil {
+		switch {
+		case r.offset != nil:
+			err = l.putOffset(tx, r)
+		case r.part == nil:
 			err = l.putTopic(tx, r.topic)
-		} else {
+		default:
 			err = l.putBatch(tx, r)
 		}
 		if err != nil {
@@ -257,7 +265,10 @@ func (l *Log) putBatch(tx *bbolt.Tx, r *request) error {
 
 // publish shows readers what was committed.
 func (l *Log) publish(r *request) {
-	if r.part == nil {
+	switch {
+	case r.offset != nil:
+		return
+	case r.part == nil:
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if l.topics[r.topic.Name] == nil {
