@@ -1,0 +1,331 @@
+package snapshot_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
+)
+
+func TestAChainComesBackInItsOrder(t *testing.T) {
+	store := dir(t, t.TempDir())
+	clock := newClock(1)
+	k := newTask(t, store, identity, clock)
+	if r := restore(t, k.Series, ""); r.found || r.problems != nil {
+		t.Fatalf("of nothing: %+v", r)
+	}
+	for _, s := range []string{"a base that is long enough", "-one", "-two", "", strings.Repeat("three", 400_000)} {
+		k.grow(s, false)
+		r := restore(t, newTask(t, store, identity, clock).Series, k.text)
+		if !r.found || r.text != k.text || r.problems != nil {
+			t.Fatalf("restored %.60q (%d), found %v, %v, want %.60q", r.text, len(r.text), r.found, r.problems, k.text)
+		}
+	}
+	if all := names(t, store, ""); len(ending(all, ".full")) != 1 || len(ending(all, ".delta")) != 4 || len(ending(all, ".manifest")) != 2 {
+		t.Fatalf("kept are %q", all)
+	}
+}
+
+func TestAnEmptyStateIsASnapshot(t *testing.T) {
+	store := snapshot.Memory()
+	k := newTask(t, store, identity, newClock(1))
+	k.grow("", true)
+	if r := restore(t, k.Series, ""); !r.found || r.problems != nil {
+		t.Fatalf("%+v", r)
+	}
+}
+
+func TestASuccessorBuildsOnWhatItRestored(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	first := newTask(t, store, identity, clock)
+	first.grow("a base that is long enough", false)
+	first.grow("-one", false)
+	second := newTask(t, store, identity, clock)
+	second.resume(first.text)
+	second.grow("-two", false)
+	if n := len(ending(names(t, store, ""), ".full")); n != 1 {
+		t.Errorf("%d full snapshots, want the first one's", n)
+	}
+	if r := restore(t, newTask(t, store, identity, clock).Series, second.text); r.text != second.text || r.problems != nil {
+		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+	third := newTask(t, store, identity, clock)
+	if w := third.Begin(t.Context(), false); !w.Full() {
+		t.Error("a delta on nothing")
+	} else {
+		w.Abort()
+	}
+}
+
+func TestAFullOneIsDueWhenDeltasAreLargerOrMany(t *testing.T) {
+	k := newTask(t, snapshot.Memory(), identity, newClock(1))
+	if !k.NextFull() {
+		t.Error("of nothing, the first is not full")
+	}
+	k.grow(strings.Repeat("x", 10_000), true)
+	deltas := 0
+	for ; !k.NextFull(); deltas++ {
+		k.grow("y", false)
+	}
+	if deltas != 33 {
+		t.Errorf("a full one is due after %d small deltas, want 33", deltas)
+	}
+	k.grow("", true)
+	k.grow(strings.Repeat("y", 9_000), false)
+	if k.NextFull() {
+		t.Error("due while deltas are smaller than what they build on")
+	}
+	k.grow(strings.Repeat("y", 15_000), false)
+	if !k.NextFull() {
+		t.Error("not due though deltas are larger")
+	}
+}
+
+func TestRetentionKeepsTheNewestAndWhatTheyName(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	k := newTask(t, store, identity, clock)
+	for i := range 40 {
+		full := i%5 == 0
+		k.grow("some text", full)
+		all := names(t, store, "")
+		if got := len(ending(all, ".manifest")); got != min(i+1, 2) {
+			t.Fatalf("snapshot %d: %d manifests, want %d", i, got, min(i+1, 2))
+		}
+		want := []int{5, 5, 5, 5, 5}[i%5] + 1 // the chain, and the one before
+		if full {
+			want = 6
+		} else {
+			want = i%5 + 1
+		}
+		if got := len(all) - len(ending(all, ".manifest")); i >= 5 && got != want {
+			t.Fatalf("snapshot %d: %d blobs, want %d: %q", i, got, want, all)
+		}
+		clock.move(20 * time.Minute)
+	}
+}
+
+func TestBlobsWithoutAManifestAreDeletedOnceTheyAreOld(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	other := newTask(t, store, identity, clock)
+	w := other.Begin(t.Context(), true)
+	if err := w.Finish(t.Context()); err != nil { // and its process ends
+		t.Fatal(err)
+	}
+	write(t, store, identity.Prefix()+"readme", []byte("not ours"))
+	k := newTask(t, store, identity, clock)
+	for _, c := range []struct {
+		after time.Duration
+		left  int
+	}{{59 * time.Minute, 2}, {2 * time.Minute, 1}} {
+		clock.move(c.after)
+		k.grow("x", true)
+		k.grow("x", true)
+		if all := ending(names(t, store, ""), ".full"); len(all) != c.left+1 {
+			t.Errorf("after %v: %q, want %d", c.after, all, c.left+1)
+		}
+	}
+	if !slices.Contains(names(t, store, ""), identity.Prefix()+"readme") {
+		t.Error("a file of somebody else's is gone")
+	}
+	if err := w.Commit(t.Context(), 1, []byte(head("x"))); err != nil {
+		t.Fatal(err)
+	}
+	if r := restore(t, k.Series, k.text); r.text != k.text || len(r.problems) != 0 {
+		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+	w.Abort()
+}
+
+func TestAnAbortedSnapshotLeavesNothingBehindTheNext(t *testing.T) {
+	store := snapshot.Memory()
+	k := newTask(t, store, identity, newClock(1))
+	k.grow("base base base", false)
+	for _, finish := range []bool{false, true} {
+		w := k.Begin(t.Context(), false)
+		if w.Full() {
+			t.Fatal("the next after a commit is full")
+		}
+		if _, err := w.Write([]byte("lost")); err != nil {
+			t.Fatal(err)
+		}
+		if finish {
+			if err := w.Finish(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Abort()
+		w.Abort()
+		for what, err := range map[string]error{"finish": w.Finish(t.Context()), "commit": w.Commit(t.Context(), 1, nil)} {
+			if !errors.Is(err, snapshot.ErrEnded) {
+				t.Errorf("%s after it was aborted: %v", what, err)
+			}
+		}
+		if !k.NextFull() {
+			t.Error("a delta may follow one that was lost")
+		}
+		k.grow("-more", false)
+		if all := names(t, store, ""); len(ending(all, ".full")) > 2 || len(ending(all, ".delta")) != 0 {
+			t.Errorf("left are %q", all)
+		}
+		if r := restore(t, k.Series, k.text); r.text != k.text {
+			t.Errorf("restored %q, want %q", r.text, k.text)
+		}
+	}
+}
+
+func TestOneSnapshotIsWrittenAtATime(t *testing.T) {
+	k := newTask(t, snapshot.Memory(), identity, newClock(1))
+	w := k.Begin(t.Context(), true)
+	second := k.Begin(t.Context(), true)
+	_, writeErr := second.Write([]byte("x"))
+	_, _, _, restoreErr := k.Restore(t.Context(), nil, nil)
+	for what, err := range map[string]error{"write": writeErr, "finish": second.Finish(t.Context()), "commit": second.Commit(t.Context(), 1, nil), "restore": restoreErr} {
+		if !errors.Is(err, snapshot.ErrBusy) {
+			t.Errorf("%s: %v, want ErrBusy", what, err)
+		}
+	}
+	second.Abort()
+	if err := w.Commit(t.Context(), 0, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatCannotBeCommittedIsRefused(t *testing.T) {
+	store := snapshot.Memory()
+	k := newTask(t, store, identity, newClock(1))
+	k.grow("base base base", false)
+	for _, c := range []struct {
+		says     string
+		position int64
+		head     []byte
+	}{
+		{"at least 0", -1, nil},
+		{"builds on one at 14", 13, nil},
+		{"at most 67108864 fit", 20, make([]byte, snapshot.MaxHead+1)},
+	} {
+		w := k.Begin(t.Context(), false)
+		if err := w.Commit(t.Context(), c.position, c.head); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("commit at %d: %v, want %q", c.position, err, c.says)
+		}
+		k.grow("", true)
+	}
+	huge := newTask(t, snapshot.Memory(), identity, newClock(1))
+	w := huge.Begin(t.Context(), true)
+	if err := w.Commit(t.Context(), 1, make([]byte, snapshot.MaxHead)); err != nil {
+		t.Errorf("the greatest head: %v", err)
+	}
+	if _, found, problems, err := huge.Restore(t.Context(), nil, func(h []byte, _ []io.Reader) error {
+		if len(h) != snapshot.MaxHead {
+			t.Errorf("a head of %d bytes", len(h))
+		}
+		return nil
+	}); !found || err != nil {
+		t.Errorf("restore with the greatest head: %v %v %v", found, problems, err)
+	}
+}
+
+func TestSnapshotsOfOthersAreRefusedByField(t *testing.T) {
+	for field, change := range map[string]func(*snapshot.Identity){
+		"app is \"other\", not \"shop\"":             func(id *snapshot.Identity) { id.App = "other" },
+		"operator is \"other\", not \"orders\"":      func(id *snapshot.Identity) { id.Operator = "other" },
+		"topic is \"other\", not \"shop.events\"":    func(id *snapshot.Identity) { id.Topic = "other" },
+		"partition is \"4\", not \"3\"":              func(id *snapshot.Identity) { id.Partition = 4 },
+		"version is \"2\", not \"1\"":                func(id *snapshot.Identity) { id.Version = 2 },
+		"state is \"order{}\", not \"order{lines}\"": func(id *snapshot.Identity) { id.State = "order{}" },
+	} {
+		store, clock := snapshot.Memory(), newClock(1)
+		mine := newTask(t, store, identity, clock)
+		mine.grow("mine", true)
+		other := identity
+		change(&other)
+		o := newTask(t, store, other, clock)
+		o.grow("of another, and longer", true)
+		for _, name := range names(t, store, other.Prefix()) { // as if somebody had copied it
+			write(t, store, identity.Prefix()+strings.TrimPrefix(name, other.Prefix()), read(t, store, name))
+		}
+		r := restore(t, newTask(t, store, identity, clock).Series, mine.text)
+		if r.text != "mine" || len(r.problems) != 1 || !errors.Is(r.problems[0], snapshot.ErrForeign) || !strings.Contains(r.problems[0].Error(), field) {
+			t.Errorf("%s: restored %q with %v", field, r.text, r.problems)
+		}
+	}
+}
+
+func TestNoPrefixIsShared(t *testing.T) {
+	long := strings.Repeat("long", 60)
+	parts := []string{"", "a", "A", "a/b", "a_2fb", "_", "_5f", ".", "..", "...", "a.b", "a..b", "é", "a\x00", "a ", long, long + "x", strings.ToUpper(long), "a-1", "v1"}
+	seen := map[string]snapshot.Identity{}
+	for _, app := range parts {
+		for _, operator := range parts {
+			for _, topic := range parts {
+				id := snapshot.Identity{App: app, Operator: operator, Topic: topic, Partition: 2147483647, Version: -9223372036854775808}
+				prefix := id.Prefix()
+				if other, twice := seen[prefix]; twice {
+					t.Fatalf("%+v and %+v share %s", id, other, prefix)
+				}
+				seen[prefix] = id
+				full := prefix + strings.Repeat("0", 19) + "-018f3c2e-7b1a-7c3d-9e4f-0123456789ab.manifest"
+				if err := snapshot.CheckName(full); err != nil {
+					t.Fatalf("%+v: %v", id, err)
+				}
+			}
+		}
+	}
+	if got := identity.Prefix(); got != "shop/orders/v1/shop.events/3/" {
+		t.Error(got)
+	}
+}
+
+func TestTheCallerChoosesByPosition(t *testing.T) {
+	k := newTask(t, snapshot.Memory(), identity, newClock(1))
+	k.grow("0123456789", true)
+	k.grow("0123456789", true)
+	var asked []int64
+	position, found, problems, err := k.Restore(t.Context(), func(p int64) bool { asked = append(asked, p); return p <= 15 },
+		func([]byte, []io.Reader) error { return nil })
+	if position != 10 || !found || problems != nil || err != nil || !slices.Equal(asked, []int64{20, 10}) {
+		t.Errorf("restored %d, %v, %v, %v, asked of %d", position, found, problems, err, asked)
+	}
+}
+
+func TestWhatLoadRefusesIsPassedOver(t *testing.T) {
+	k := newTask(t, snapshot.Memory(), identity, newClock(1))
+	k.grow("one", true)
+	k.grow("two", true)
+	old := errors.New("an old state type")
+	position, found, problems, err := k.Restore(t.Context(), nil, func(h []byte, _ []io.Reader) error {
+		if string(h) == head("onetwo") {
+			return old
+		}
+		return nil
+	})
+	if position != 3 || !found || err != nil || len(problems) != 1 || !errors.Is(problems[0], snapshot.ErrRefused) || !errors.Is(problems[0], old) {
+		t.Errorf("restored %d, %v, %v, %v", position, found, problems, err)
+	}
+	_, found, problems, err = k.Restore(t.Context(), nil, func([]byte, []io.Reader) error { return old })
+	if found || err != nil || len(problems) != 2 {
+		t.Errorf("when all are refused: %v, %v, %v", found, problems, err)
+	}
+	if !k.NextFull() {
+		t.Error("a delta may follow, though nothing was restored")
+	}
+}
+
+func TestRestoreEndsWithItsContext(t *testing.T) {
+	k := newTask(t, snapshot.Memory(), identity, newClock(1))
+	k.grow("one", true)
+	k.grow("two", true)
+	ctx, cancel := context.WithCancel(t.Context())
+	_, found, _, err := k.Restore(ctx, nil, func(_ []byte, blobs []io.Reader) error {
+		cancel()
+		_, err := io.ReadAll(blobs[0])
+		return err
+	})
+	if found || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", found, err)
+	}
+}
