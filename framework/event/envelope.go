@@ -20,6 +20,10 @@ const (
 	KindEvent Kind = 1 // a fact, one of a commit
 	KindClaim Kind = 2 // a process takes ownership of the partition
 	KindProbe Kind = 3 // proof that its sender was the owner; no effect for any reader
+
+	KindDerived   Kind = 4 // what a fold emitted, in a shuffle topic; see package partition
+	KindPublished Kind = 5 // what a fold published, in a topic for others
+	kindLast           = KindPublished
 )
 
 // Errors of reading a header.
@@ -40,7 +44,7 @@ func KindOf(header []byte) (Kind, error) {
 		return 0, fmt.Errorf("%w: header of %d bytes", ErrForeign, len(header))
 	case header[0] > Format:
 		return 0, fmt.Errorf("%w: format %d, this program reads up to %d", ErrNewer, header[0], Format)
-	case header[1] < byte(KindEvent) || header[1] > byte(KindProbe):
+	case header[1] < byte(KindEvent) || header[1] > byte(kindLast):
 		return 0, fmt.Errorf("%w: kind %d", ErrNewer, header[1])
 	}
 	return Kind(header[1]), nil

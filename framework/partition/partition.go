@@ -65,11 +65,15 @@ const (
 	Unclaimed         // an event of an epoch that nobody has claimed
 	Incomplete        // a commit's event without those before it, or cut off by what follows
 	BadVersion        // a commit that does not follow its aggregate's version
+	Duplicate         // a derived record whose number was taken before
+	Gap               // a derived record whose number is not the next one of its source
+	OtherFold         // a derived record of another fold version
 )
 
 // String returns the reason in words.
 func (r Reason) String() string {
-	return [...]string{"", "foreign record", "old epoch", "unclaimed epoch", "incomplete commit", "version does not follow"}[r]
+	return [...]string{"", "foreign record", "old epoch", "unclaimed epoch", "incomplete commit", "version does not follow",
+		"duplicate", "number does not follow", "another fold version"}[r]
 }
 
 // Result is what one record did.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // SnapshotFormat is the version of what AppendSnapshot writes.
@@ -23,9 +25,9 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 	for i := range f.open {
 		e := &f.open[i]
 		b = binary.AppendUvarint(b, uint64(e.Offset))
-		b = appendBytes(b, e.Key)
-		b = appendBytes(b, e.Append(nil))
-		b = appendBytes(b, e.Data)
+		b = packed.AppendBytes(b, e.Key)
+		b = packed.AppendBytes(b, e.Append(nil))
+		b = packed.AppendBytes(b, e.Data)
 	}
 	return f.commands.appendSnapshot(b)
 }
@@ -55,30 +57,30 @@ func Restore(b []byte, m Memory) (*Fold, error) {
 	if b[0] != SnapshotFormat {
 		return nil, fmt.Errorf("restore fold: snapshot format %d, this program reads %d", b[0], SnapshotFormat)
 	}
-	r := &snapshotReader{b: b[1:]}
+	r := packed.Read(b[1:])
 	f := New(m)
-	f.next = int64(r.number())
-	f.epoch = r.number()
-	copy(f.owner[:], r.take(len(f.owner)))
+	f.next = int64(r.Number())
+	f.epoch = r.Number()
+	copy(f.owner[:], r.Take(len(f.owner)))
 	f.versions.restore(r)
 	if err := f.restoreOpen(r); err != nil {
 		return nil, fmt.Errorf("restore fold: unfinished commit: %w", err)
 	}
 	f.commands.restore(r)
-	if r.bad || len(r.b) != 0 {
-		return nil, fmt.Errorf("restore fold: mangled snapshot, %d bytes left over", len(r.b))
+	if r.Bad() || len(r.Rest()) != 0 {
+		return nil, fmt.Errorf("restore fold: mangled snapshot, %d bytes left over", len(r.Rest()))
 	}
 	return f, nil
 }
 
 // restoreOpen reads the unfinished commit and checks that it hangs together.
-func (f *Fold) restoreOpen(r *snapshotReader) error {
-	for range r.count(4) {
-		e := Event{Offset: int64(r.number()), Key: bytes.Clone(r.bytes())}
-		if err := f.decoder.Decode(r.bytes(), &e.Envelope); err != nil {
+func (f *Fold) restoreOpen(r *packed.Reader) error {
+	for range r.Count(4) {
+		e := Event{Offset: int64(r.Number()), Key: bytes.Clone(r.Bytes())}
+		if err := f.decoder.Decode(r.Bytes(), &e.Envelope); err != nil {
 			return err
 		}
-		e.Data = bytes.Clone(r.bytes())
+		e.Data = bytes.Clone(r.Bytes())
 		if e.Epoch != f.epoch || e.Index != len(f.open) || !f.continues(&e) || e.Index == e.Count-1 {
 			return fmt.Errorf("event %d of %d at offset %d does not belong to it", e.Index+1, e.Count, e.Offset)
 		}
@@ -87,76 +89,22 @@ func (f *Fold) restoreOpen(r *snapshotReader) error {
 	return nil
 }
 
-func (c *commands) restore(r *snapshotReader) {
-	c.latest, c.horizon = r.signed(), r.signed()
-	for range r.count(27) {
+func (c *commands) restore(r *packed.Reader) {
+	c.latest, c.horizon = r.Signed(), r.Signed()
+	for range r.Count(27) {
 		var q remembered
-		copy(q.id[:], r.take(len(q.id)))
-		q.at = r.signed()
+		copy(q.id[:], r.Take(len(q.id)))
+		q.at = r.Signed()
 		var o Outcome
-		if digest := r.take(8); digest != nil {
+		if digest := r.Take(8); digest != nil {
 			o.Digest = binary.BigEndian.Uint64(digest)
 		}
-		o.First, o.Last = int64(r.number()), int64(r.number())
+		o.First, o.Last = int64(r.Number()), int64(r.Number())
 		if _, twice := c.byID[q.id]; twice {
-			r.bad = true
+			r.Spoil()
 		}
 		c.byID[q.id] = o
 		c.queue = append(c.queue, q)
 	}
 	c.forget()
-}
-
-func appendBytes(b, s []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// snapshotReader takes parts off b; bad once one does not fit.
-type snapshotReader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *snapshotReader) number() uint64 {
-	v, n := binary.Uvarint(r.b)
-	r.take(max(n, 0))
-	r.bad = r.bad || n <= 0
-	return v
-}
-
-func (r *snapshotReader) signed() int64 {
-	v, n := binary.Varint(r.b)
-	r.take(max(n, 0))
-	r.bad = r.bad || n <= 0
-	return v
-}
-
-// count returns how many items follow, none if so many of at least size bytes
-// cannot.
-func (r *snapshotReader) count(size int) uint64 {
-	n := r.number()
-	if n > uint64(len(r.b)/size) {
-		r.bad = true
-		return 0
-	}
-	return n
-}
-
-func (r *snapshotReader) bytes() []byte {
-	n := r.number()
-	if n > uint64(len(r.b)) {
-		r.bad = true
-		return nil
-	}
-	return r.take(int(n))
-}
-
-func (r *snapshotReader) take(n int) []byte {
-	if r.bad || n > len(r.b) {
-		r.bad = true
-		return nil
-	}
-	s := r.b[:n:n]
-	r.b = r.b[n:]
-	return s
 }

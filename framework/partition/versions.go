@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // versions holds the version of each aggregate. To set a map's value under a key
@@ -33,15 +35,15 @@ func (v *versions) set(key []byte, version uint64) {
 func (v *versions) appendSnapshot(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(v.at)))
 	for _, key := range slices.Sorted(maps.Keys(v.place)) {
-		b = appendBytes(b, []byte(key))
+		b = packed.AppendBytes(b, key)
 		b = binary.AppendUvarint(b, v.at[v.place[key]])
 	}
 	return b
 }
 
-func (v *versions) restore(r *snapshotReader) {
-	for range r.count(2) {
-		key := r.bytes()
-		v.set(key, r.number())
+func (v *versions) restore(r *packed.Reader) {
+	for range r.Count(2) {
+		key := r.Bytes()
+		v.set(key, r.Number())
 	}
 }

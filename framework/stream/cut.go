@@ -1,0 +1,148 @@
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/drivetrain-go/drivetrain/internal/packed"
+)
+
+// headFormat is the version of what head writes.
+const headFormat = 1
+
+// head returns what a snapshot holds beside the states: position, watermark,
+// judge and counters. Equal cores give equal bytes.
+func (c *core) head() []byte {
+	b := append([]byte(nil), headFormat)
+	b = binary.AppendUvarint(b, uint64(c.next))
+	b = binary.AppendVarint(b, c.mark)
+	b = binary.AppendVarint(b, c.maxTime)
+	b = binary.AppendUvarint(b, uint64(len(c.operators)))
+	for _, name := range c.stage.operators {
+		b = packed.AppendBytes(b, name)
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.outs)))
+	for _, g := range c.outs {
+		b = packed.AppendBytes(b, g.of.name)
+		b = binary.AppendUvarint(b, uint64(len(g.boxes)))
+		for _, box := range g.boxes {
+			b = binary.AppendUvarint(b, box.number)
+			b = binary.AppendVarint(b, box.told)
+		}
+	}
+	return c.judge.appendSnapshot(b)
+}
+
+// restoreHead takes over what head wrote. The error says what does not fit.
+func (c *core) restoreHead(b []byte) error {
+	if len(b) == 0 || b[0] != headFormat {
+		return fmt.Errorf("its head has format %d, this program reads %d", append(b, 0)[0], headFormat)
+	}
+	r := packed.Read(b[1:])
+	c.next, c.mark, c.maxTime = int64(r.Number()), r.Signed(), r.Signed()
+	if err := restoreNames(r, c.stage.operators, "operators"); err != nil {
+		return err
+	}
+	if n := r.Number(); n != uint64(len(c.outs)) {
+		return fmt.Errorf("it has %d ways out, the topology %d; raise Topology.Version when operators change", n, len(c.outs))
+	}
+	for _, g := range c.outs {
+		if name, n := string(r.Bytes()), r.Number(); name != g.of.name || n != uint64(len(g.boxes)) {
+			return fmt.Errorf("it has counters of %q over %d partitions, want %s over %d; raise Topology.Version when operators or partitions change", name, n, g.of.name, len(g.boxes))
+		}
+		for _, box := range g.boxes {
+			box.number, box.told = r.Number(), r.Signed()
+			if c.planted == plantCounters {
+				box.number = 0
+			}
+		}
+	}
+	if r.Bad() {
+		return fmt.Errorf("its head is %w", errMangled)
+	}
+	if c.planted == plantOffByOne {
+		c.next++
+	}
+	if c.planted == plantMarks {
+		return nil
+	}
+	rest, err := c.judge.restore(r.Rest())
+	if err == nil && len(rest) > 0 {
+		err = errMangled
+	}
+	c.scheduleTell()
+	return err
+}
+
+func restoreNames(r *packed.Reader, want []string, what string) error {
+	n := r.Count(1)
+	same := n == uint64(len(want))
+	for i := range n {
+		name := string(r.Bytes())
+		same = same && name == want[i]
+	}
+	if !same {
+		return fmt.Errorf("it has other %s than %v; raise Topology.Version when they change", what, want)
+	}
+	return nil
+}
+
+// begin starts a cut: it returns the head, and from now on every operator writes
+// to frames what it had at this position. encode goes on with that.
+func (c *core) begin(full bool, to *frames) (head []byte) {
+	for _, o := range c.operators {
+		o.keyed().begin(full, to)
+	}
+	return c.head()
+}
+
+// encode encodes about n units of the cut under way and reports whether it is
+// whole.
+func (c *core) encode(n int, to *frames) (done bool, err error) {
+	for _, o := range c.operators {
+		if done, err := o.keyed().encode(n); err != nil || !done {
+			return false, err
+		}
+	}
+	to.flush(1)
+	return true, nil
+}
+
+// abandon forgets the cut under way.
+func (c *core) abandon() {
+	for _, o := range c.operators {
+		o.keyed().abandon()
+	}
+}
+
+// load takes over one blob of frames.
+func (c *core) load(r interface {
+	io.Reader
+	io.ByteReader
+}) error {
+	f := &frameReader{r: r}
+	for {
+		number, key, unit, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil && number >= len(c.operators) {
+			err = fmt.Errorf("%w: operator %d of %d", errMangled, number, len(c.operators))
+		}
+		if err == nil {
+			err = c.operators[number].keyed().load(string(key), unit)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// wake makes a core that was loaded ready to be fed.
+func (c *core) wake() {
+	for _, o := range c.operators {
+		o.wake()
+	}
+}

@@ -1,0 +1,39 @@
+package stream
+
+import "github.com/drivetrain-go/drivetrain/framework/partition"
+
+// planted is a bug that a test plants, to see that the simulation finds it. It is
+// zero in every program.
+type planted int
+
+const (
+	plantNothing    planted = iota // as it should be
+	plantDuplicates                // a number that was taken before is taken again
+	plantGaps                      // a number that does not follow is taken
+	plantOtherFold                 // a record of another fold version is taken
+	plantMarks                     // the judge is left out of a restore
+	plantCounters                  // the numbers of what was emitted are left out of a restore
+	plantUnacked                   // a snapshot is stored before what it covers is acknowledged
+	plantInFlight                  // a second append to a target is sent before the first is acknowledged
+	plantOrder                     // emissions are written in the order of a map
+	plantTimers                    // a timer that has fired still stands
+	plantOffByOne                  // a restore goes on one record too late
+	plantNoSave                    // what the cut shall hold is not encoded before it changes
+	plantNoBury                    // a deleted key is left out of a delta
+	plantSettled                   // what is published already is not left out
+	plantLate                      // a watermark is the greatest, not the least, of the sources
+	plantEager                     // an emission carries the watermark that its input leads to
+)
+
+// takes reports whether a record that is void for a reason is taken all the same.
+func (p planted) takes(why partition.Reason) bool {
+	switch p {
+	case plantDuplicates:
+		return why == partition.Duplicate
+	case plantGaps:
+		return why == partition.Gap
+	case plantOtherFold:
+		return why == partition.OtherFold
+	}
+	return false
+}

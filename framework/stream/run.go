@@ -1,0 +1,274 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+// Config says what a topology runs on. Log is required; a zero field is its
+// default.
+type Config struct {
+	// Log holds the sources, the shuffles and what is published. It must be an
+	// eventlog.Outside; an eventlog.Transactor for transactional outputs; where it
+	// is an eventlog.Assigner, the processes of a topology share its tasks.
+	Log eventlog.Log
+	// Instance names the process over restarts, so that a quick one moves no task;
+	// empty: it is new each time.
+	Instance string
+	// Snapshots keeps copies of the states. Nil: none, and a start folds the topics
+	// from their beginning.
+	Snapshots snapshot.BlobStore
+	// SnapshotEvery is the time between two snapshots of a task; default 10 s.
+	SnapshotEvery time.Duration
+	// TransactEvery is the time between two transactions of a task with
+	// transactional outputs; default 100 ms.
+	TransactEvery time.Duration
+	// ProgressEvery is the time between two commits of a source's progress under
+	// load; default 1 s. An idle task commits sooner.
+	ProgressEvery time.Duration
+	// AppendTimeout is how long one append or transaction may take before the task
+	// starts anew; default 5 s.
+	AppendTimeout time.Duration
+	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged:
+	// beyond it the task waits. Default 8 MiB.
+	MaxWaiting int
+	Clock      clock.Clock  // default: the machine's
+	Logger     *slog.Logger // default: nowhere
+}
+
+func (c Config) withDefaults() (Config, error) {
+	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, 10*time.Second)
+	c.TransactEvery = cmp.Or(c.TransactEvery, 100*time.Millisecond)
+	c.ProgressEvery = cmp.Or(c.ProgressEvery, time.Second)
+	c.AppendTimeout = cmp.Or(c.AppendTimeout, 5*time.Second)
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, 8<<20)
+	c.Clock = cmp.Or(c.Clock, clock.System)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Log == nil {
+		return c, errors.New("stream: Config.Log is nil; open one, such as kafkalog's")
+	}
+	if min(c.SnapshotEvery, c.TransactEvery, c.ProgressEvery, c.AppendTimeout) < 0 || c.MaxWaiting < 0 {
+		return c, errors.New("stream: a time or bound in Config is negative")
+	}
+	return c, nil
+}
+
+// Runner is a topology at work in this process. Make one with NewRunner.
+type Runner struct {
+	topology *Topology
+	cfg      Config
+
+	mu    sync.Mutex
+	tasks map[place]*worker
+}
+
+// place is one task of a topology.
+type place struct {
+	operator  string // the stage's name
+	partition int32
+}
+
+// NewRunner returns a runner, or what is wrong with the configuration.
+func NewRunner(t *Topology, cfg Config) (*Runner, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if len(t.stages) == 0 {
+		return nil, fmt.Errorf("topology %s has no source; begin with stream.From", t.Name)
+	}
+	for _, s := range t.stages {
+		if s.topic == "" && len(s.sources) == 0 {
+			return nil, fmt.Errorf("topology %s: nothing is written to shuffle %s; give it to stream.Into", t.Name, s.name)
+		}
+	}
+	return &Runner{topology: t, cfg: cfg, tasks: make(map[place]*worker)}, nil
+}
+
+// TaskStatus is how a task fares.
+type TaskStatus struct {
+	Operator  string // of the stage: its source or shuffle
+	Partition int32
+	Next      int64 // all of its input below this offset is folded
+	Done      int64 // and all that this made is acknowledged
+	Err       error // why it does not go on; nil while it does
+	Final     bool  // Err does not pass by itself
+}
+
+// Status returns how the tasks of this process fare, in order.
+func (r *Runner) Status() []TaskStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []TaskStatus
+	for _, w := range r.tasks {
+		all = append(all, w.Status())
+	}
+	slices.SortFunc(all, func(a, b TaskStatus) int {
+		return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
+}
+
+// Run creates the shuffles that are missing and runs the tasks that are this
+// process's share, until ctx ends; then it returns nil. It returns early with
+// what keeps the topology from running at all.
+func (r *Runner) Run(ctx context.Context) error {
+	outside, ok := r.cfg.Log.(eventlog.Outside)
+	if !ok {
+		return fmt.Errorf("topology %s: this log knows no topics of others (eventlog.Outside)", r.topology.Name)
+	}
+	counts, err := r.prepare(ctx, outside)
+	if err != nil {
+		return fmt.Errorf("topology %s: %w", r.topology.Name, err)
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var all sync.WaitGroup
+	for _, s := range r.topology.stages {
+		all.Go(func() {
+			if err := r.share(ctx, s, counts); err != nil {
+				stop(fmt.Errorf("topology %s: %w", r.topology.Name, err))
+			}
+		})
+	}
+	all.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// prepare makes the shuffles and returns how many partitions each topic has.
+func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[string]int, error) {
+	counts := make(map[string]int)
+	for _, s := range r.topology.stages {
+		if s.topic == "" {
+			counts[s.shuffleTopic()] = r.topology.partitions()
+			if err := r.cfg.Log.Ensure(ctx, eventlog.Topic{Name: s.shuffleTopic(), Partitions: r.topology.partitions()}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	need := func(topic string) (err error) {
+		if _, known := counts[topic]; !known && topic != "" {
+			counts[topic], err = outside.Partitions(ctx, topic)
+		}
+		return err
+	}
+	for _, s := range r.topology.stages {
+		if err := need(s.topic); err != nil {
+			return nil, fmt.Errorf("source %s: %w", s.name, err)
+		}
+		for _, o := range s.outs {
+			if err := need(o.topic); err != nil {
+				return nil, fmt.Errorf("publish %s: %w", o.name, err)
+			}
+			_, can := r.cfg.Log.(eventlog.Transactor)
+			if o.mode == Transactional && !can {
+				return nil, fmt.Errorf("publish %s: this log has no transactions; use Plain, or Kafka", o.name)
+			}
+		}
+	}
+	return counts, nil
+}
+
+func (s *stage) around(counts map[string]int) shape {
+	around := shape{inputs: counts[s.input()]}
+	for _, o := range s.outs {
+		topic := o.topic
+		if o.to != nil {
+			topic = o.to.shuffleTopic()
+		}
+		around.outs = append(around.outs, counts[topic])
+	}
+	for _, up := range s.sources {
+		around.sources += counts[up.input()]
+	}
+	return around
+}
+
+// share runs the tasks of a stage that are this process's: those that the group
+// assigns, or all where the log does not share.
+func (r *Runner) share(ctx context.Context, s *stage, counts map[string]int) (err error) {
+	around := s.around(counts)
+	shared, ok := r.cfg.Log.(eventlog.Assigner)
+	if !ok {
+		all := make([]int32, around.inputs)
+		for n := range all {
+			all[n] = int32(n)
+		}
+		changed := r.assign(ctx, s, around, nil, all)
+		<-ctx.Done()
+		r.assign(ctx, s, around, changed, nil)
+		return nil
+	}
+	group := fmt.Sprintf("%s.%s.%d", r.topology.Name, s.name, r.topology.version())
+	m, err := shared.Join(ctx, group, s.input(), r.cfg.Instance)
+	if err != nil {
+		return fmt.Errorf("join the processes of %s: %w", group, err)
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	var running map[int32]func()
+	defer func() { r.assign(ctx, s, around, running, nil) }()
+	for {
+		mine, err := m.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("share the tasks of %s: %w", group, err)
+		}
+		running = r.assign(ctx, s, around, running, mine)
+	}
+}
+
+// assign ends the tasks that are not this process's any more, starts those that
+// are new, and returns what ends each.
+func (r *Runner) assign(ctx context.Context, s *stage, around shape, running map[int32]func(), mine []int32) map[int32]func() {
+	next := make(map[int32]func())
+	var ends sync.WaitGroup
+	for n, end := range running {
+		if slices.Contains(mine, n) {
+			next[n] = end
+		} else {
+			ends.Go(end)
+		}
+	}
+	ends.Wait()
+	for _, n := range mine {
+		if next[n] == nil {
+			next[n] = r.start(ctx, s, around, n)
+		}
+	}
+	return next
+}
+
+func (r *Runner) start(ctx context.Context, s *stage, around shape, n int32) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &worker{cfg: &r.cfg, stage: s, part: n, around: around}
+	at := place{s.name, n}
+	r.mu.Lock()
+	r.tasks[at] = w
+	r.mu.Unlock()
+	var done sync.WaitGroup
+	done.Go(func() { w.run(ctx) })
+	return func() {
+		cancel()
+		done.Wait()
+		r.mu.Lock()
+		delete(r.tasks, at)
+		r.mu.Unlock()
+	}
+}

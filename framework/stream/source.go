@@ -1,0 +1,219 @@
+package stream
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+)
+
+// Record is a record of a topic as a Source decodes it. Its bytes must not be
+// kept nor changed.
+type Record struct {
+	Partition int32
+	Offset    int64
+	Time      time.Time // as the log stamped it; zero where the log keeps none
+	Key       []byte
+	Value     []byte
+	Headers   []byte // all of them; see eventlog.Header and eventlog.Headers
+}
+
+// Source reads a topic that others write, in place: each record once, under the
+// record's own key.
+type Source[T any] struct {
+	Name   string // [a-z][a-z0-9-]*, for ever
+	Topic  string
+	Decode func(r *Record, v *T) error // v is zero. An error stops the task
+	// Time returns an element's event time; default: the record's.
+	Time func(r *Record, v *T) time.Time
+	// Late is by how much elements may come later than those before them, in event
+	// time, and still be in time; default 0.
+	Late time.Duration
+	// Group is the consumer group by which progress is shown: its offsets are
+	// committed once the outputs are acknowledged, for lag tools to see. Default:
+	// the topology's name.
+	Group string
+	// Uncommitted takes records of Kafka transactions that are open or were aborted
+	// too; default: committed ones only.
+	Uncommitted bool
+}
+
+// From reads a source.
+func From[T any](t *Topology, src *Source[T]) *Stream[T] {
+	t.claim("source", src.Name)
+	if src.Topic == "" || src.Decode == nil || src.Late < 0 {
+		panic(fmt.Errorf("source %s: set Topic and Decode; Late is %v, want none below zero", src.Name, src.Late))
+	}
+	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name), foreign: true, committed: !src.Uncommitted}
+	o := &Stream[T]{of: s}
+	s.open = func(c *core) judge {
+		j := &outside{late: int64(src.Late), record: Record{Partition: c.part}}
+		next := o.sink(c)
+		var v, zero T
+		j.take = func([]byte) error {
+			v = zero
+			if err := src.Decode(&j.record, &v); err != nil {
+				return fmt.Errorf("decode: %w", err)
+			}
+			at := j.record.Time
+			if src.Time != nil {
+				at = src.Time(&j.record, &v)
+			}
+			c.time = at.UnixNano()
+			c.maxTime = max(c.maxTime, c.time)
+			return next(v)
+		}
+		return j
+	}
+	t.stages = append(t.stages, s)
+	return o
+}
+
+// outside judges a topic of others: each record takes effect.
+type outside struct {
+	late   int64
+	record Record
+	take   func([]byte) error
+}
+
+func (j *outside) step(c *core, r *eventlog.Record) error {
+	j.record.Offset, j.record.Key, j.record.Value, j.record.Headers = r.Offset, r.Key, r.Value, r.Header
+	j.record.Time = time.Time{}
+	if r.At > 0 {
+		j.record.Time = time.UnixMilli(r.At)
+	}
+	if err := c.input(j.take, r.Key, 0, r.Value); err != nil {
+		return err
+	}
+	if !c.stage.timed {
+		return nil
+	}
+	return c.advance(c.maxTime - j.late)
+}
+
+func (j *outside) appendSnapshot(b []byte) []byte            { return b }
+func (j *outside) restore(b []byte) (rest []byte, err error) { return b, nil }
+
+// Events reads an application's events topic: the events of valid commits, each
+// under its aggregate's key, "type/id".
+type Events[T any] struct {
+	Name  string // [a-z][a-z0-9-]*, for ever
+	Topic string // "<app>.events"
+	// Decode reads an event, and reports false for one that is not wanted. v is
+	// zero. An error stops the task.
+	Decode func(e *partition.Event, v *T) (ok bool, err error)
+	Late   time.Duration // as of Source
+	Group  string        // as of Source
+}
+
+// FromEvents reads an events topic.
+func FromEvents[T any](t *Topology, src *Events[T]) *Stream[T] {
+	t.claim("source", src.Name)
+	if src.Topic == "" || src.Decode == nil || src.Late < 0 {
+		panic(fmt.Errorf("source %s: set Topic and Decode; Late is %v, want none below zero", src.Name, src.Late))
+	}
+	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name)}
+	o := &Stream[T]{of: s}
+	s.open = func(c *core) judge {
+		j := &commits{late: int64(src.Late), fold: partition.New(partition.Memory{})}
+		next := o.sink(c)
+		var v, zero T
+		j.take = func([]byte) error {
+			v = zero
+			if ok, err := src.Decode(j.event, &v); err != nil || !ok {
+				return err
+			}
+			return next(v)
+		}
+		return j
+	}
+	t.stages = append(t.stages, s)
+	return o
+}
+
+// commits judges an events topic by the fold rule.
+type commits struct {
+	late  int64
+	fold  *partition.Fold
+	event *partition.Event
+	take  func([]byte) error
+}
+
+func (j *commits) step(c *core, r *eventlog.Record) error {
+	got, err := j.fold.Step(r.Offset, r.Key, r.Header, r.Value)
+	if err != nil || got.Verdict != partition.Valid {
+		return err
+	}
+	for i := range got.Events {
+		j.event = &got.Events[i]
+		at := j.event.Time.UnixNano()
+		c.maxTime = max(c.maxTime, at)
+		if err := c.input(j.take, j.event.Key, at, j.event.Data); err != nil {
+			return fmt.Errorf("%s of %s: %w", j.event.Type, j.event.Key, err)
+		}
+	}
+	if !c.stage.timed {
+		return nil
+	}
+	return c.advance(c.maxTime - j.late)
+}
+
+func (j *commits) appendSnapshot(b []byte) []byte { return j.fold.AppendSnapshot(b) }
+
+func (j *commits) restore(b []byte) (rest []byte, err error) {
+	j.fold, err = partition.Restore(b, partition.Memory{})
+	return nil, err
+}
+
+// shuffled judges a shuffle: the next number of each source takes effect.
+type shuffled struct {
+	numbers *partition.Numbers
+	header  partition.Derived
+	ports   []func([]byte) error
+	counts  [partition.OtherFold + 1]int // by reason; NoReason: valid
+}
+
+func openShuffle(c *core) judge {
+	j := &shuffled{numbers: partition.NewNumbers(c.stage.of.version())}
+	for _, port := range c.stage.ports {
+		j.ports = append(j.ports, port(c))
+	}
+	return j
+}
+
+func (j *shuffled) step(c *core, r *eventlog.Record) error {
+	verdict, reason, err := j.numbers.Step(r.Header, &j.header)
+	if err != nil {
+		return err
+	}
+	j.counts[reason]++
+	if verdict != partition.Valid && !c.planted.takes(reason) {
+		return nil
+	}
+	d := &j.header
+	switch {
+	case d.Port > uint64(len(j.ports)):
+		return fmt.Errorf("%w: input %d of %s, which has %d; raise Topology.Version when the operators change", event.ErrNewer, d.Port, c.stage.name, len(j.ports))
+	case d.Port > 0:
+		if err := c.input(j.ports[d.Port-1], r.Key, d.Time, r.Value); err != nil {
+			return fmt.Errorf("element of %v: %w", d.Source, err)
+		}
+	}
+	if !c.stage.timed {
+		return nil
+	}
+	if c.planted == plantLate {
+		return c.advance(d.Mark)
+	}
+	return c.advance(j.numbers.Mark(c.sources))
+}
+
+func (j *shuffled) appendSnapshot(b []byte) []byte { return j.numbers.AppendSnapshot(b) }
+
+func (j *shuffled) restore(b []byte) (rest []byte, err error) {
+	j.numbers, rest, err = partition.RestoreNumbers(b)
+	return rest, err
+}

@@ -1,0 +1,427 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
+)
+
+// worker runs one task: attempt after attempt, each from the newest snapshot.
+type worker struct {
+	cfg    *Config
+	stage  *stage
+	part   int32
+	around shape
+
+	mu     sync.Mutex
+	status TaskStatus
+}
+
+// Status returns how the task fares.
+func (w *worker) Status() TaskStatus {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.status
+	s.Operator, s.Partition = w.stage.name, w.part
+	return s
+}
+
+func (w *worker) update(f func(*TaskStatus)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(&w.status)
+}
+
+// run works until ctx ends, again after each failure with a growing pause. A
+// failure that cannot pass is logged once and shown in Status.
+func (w *worker) run(ctx context.Context) {
+	var pause clock.Backoff
+	log := w.cfg.Logger.With("topology", w.stage.of.Name, "operator", w.stage.name, "partition", w.part)
+	for ctx.Err() == nil {
+		began := w.cfg.Clock.Now()
+		err := w.attempt(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		final := permanent(err)
+		w.update(func(s *TaskStatus) { s.Err, s.Final = err, final })
+		if final {
+			log.Error("task stopped", "err", err)
+			return
+		}
+		if w.cfg.Clock.Now().Sub(began) > time.Minute {
+			pause.Reset()
+		}
+		d := pause.Next(w.cfg.Clock)
+		log.Warn("task will start anew", "err", err, "pause", d)
+		clock.Sleep(ctx, w.cfg.Clock, d)
+	}
+}
+
+// attempt is one life of a task, from its restore to its first failure.
+type attempt struct {
+	*worker
+	ctx  context.Context
+	core *core
+	busy sync.WaitGroup // what runs beside the loop
+	acks chan ack
+	runs chan run
+	rest []eventlog.Record // of the run under way
+
+	txn  *transactions // nil: no transactional outputs
+	snap *snapshots    // nil: none are kept
+
+	ticket     ticket // of what is to be committed as progress
+	claimed    int64  // the position that the ticket stands for
+	committed  int64  // the progress that is known to be committed
+	committing bool
+	progressed time.Time // when progress was last committed
+}
+
+// ack is what came of an append, or of a step of something else that ran beside
+// the loop: then is called with its error.
+type ack struct {
+	box  *box
+	err  error
+	then func(error) error
+}
+
+// run is what a reader has brought.
+type run struct {
+	records []eventlog.Record
+	err     error
+}
+
+// slice is how many records are folded before the loop looks at what has come
+// meanwhile.
+const slice = 256
+
+// tick is how long an idle loop waits before it looks at the time.
+const tick = 50 * time.Millisecond
+
+func (w *worker) attempt(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	a := &attempt{worker: w, ctx: ctx, acks: make(chan ack, 64), runs: make(chan run, 1), committed: -1}
+	defer func() {
+		cancel()
+		a.drain()
+		err = errors.Join(err, a.close())
+	}()
+	defer func() {
+		if p := recover(); p != nil {
+			w.cfg.Logger.Error("an operator panicked", "operator", w.stage.name, "stack", string(debug.Stack()))
+			err = Final(fmt.Errorf("it panicked at %d@%d of %s: %v", w.part, a.core.offset, w.stage.input(), p))
+		}
+	}()
+	if err := a.open(); err != nil {
+		return err
+	}
+	a.update(func(s *TaskStatus) { s.Err, s.Final = nil, false })
+	return a.loop()
+}
+
+// drain waits until nothing runs beside the loop any more.
+func (a *attempt) drain() {
+	ended := make(chan struct{})
+	go func() {
+		a.busy.Wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case <-a.acks:
+		case <-a.runs:
+		case <-ended:
+			return
+		}
+	}
+}
+
+// beside runs f beside the loop, which then calls then with its error.
+func (a *attempt) beside(f func(context.Context) error, then func(error) error) {
+	a.busy.Go(func() {
+		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.AppendTimeout)
+		defer cancel()
+		a.acks <- ack{err: f(ctx), then: then}
+	})
+}
+
+// open restores the newest snapshot that fits, takes over the transactions, and
+// begins to read.
+func (a *attempt) open() error {
+	if err := a.restore(); err != nil {
+		return err
+	}
+	if err := a.openTransactions(); err != nil {
+		return err
+	}
+	a.progressed = a.cfg.Clock.Now()
+	reader, err := a.reader()
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	a.busy.Go(func() {
+		defer reader.Close()
+		for {
+			records, err := reader.Next(a.ctx)
+			select {
+			case a.runs <- run{records, err}:
+			case <-a.ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+func (a *attempt) reader() (eventlog.Reader, error) {
+	if a.stage.foreign {
+		return a.cfg.Log.(eventlog.Outside).ReadOutside(a.stage.topic, a.part, a.core.next, a.stage.committed)
+	}
+	return a.cfg.Log.Read(a.stage.input(), a.part, a.core.next)
+}
+
+// restore makes the core, from the newest snapshot that fits.
+func (a *attempt) restore() error {
+	a.core = newCore(a.stage, a.part, a.around)
+	if a.cfg.Snapshots == nil {
+		return a.begin()
+	}
+	a.snap = newSnapshots(a)
+	_, found, problems, err := a.snap.series.Restore(a.ctx, nil, func(head []byte, blobs []io.Reader) error {
+		a.core = newCore(a.stage, a.part, a.around)
+		if err := a.core.restoreHead(head); err != nil {
+			return err
+		}
+		for _, b := range blobs {
+			if err := a.core.load(buffered(b)); err != nil {
+				return err
+			}
+		}
+		a.core.wake()
+		return nil
+	})
+	for _, p := range problems {
+		a.cfg.Logger.Warn("a snapshot is not used", "operator", a.stage.name, "partition", a.part, "err", p)
+	}
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	if !found {
+		a.core = newCore(a.stage, a.part, a.around)
+		return a.begin()
+	}
+	a.snap.position = a.core.next
+	a.update(func(s *TaskStatus) { s.Next, s.Done = a.core.next, a.core.next })
+	return nil
+}
+
+// begin finds the first record of a topic that is folded from its start.
+func (a *attempt) begin() error {
+	start, err := a.cfg.Log.(eventlog.Outside).Start(a.ctx, a.stage.input(), a.part)
+	switch {
+	case err != nil:
+		return fmt.Errorf("find the start: %w", err)
+	case start > 0 && !a.stage.foreign:
+		return Final(fmt.Errorf("no snapshot is left, and %s begins at %d@%d: the state cannot be folded anew", a.stage.input(), a.part, start))
+	}
+	a.core.next = start
+	return nil
+}
+
+func (a *attempt) loop() error {
+	for {
+		if err := a.attend(); err != nil {
+			return err
+		}
+		var runs <-chan run
+		var tock <-chan time.Time
+		switch {
+		case a.full():
+		case len(a.rest) > 0:
+			if err := a.fold(); err != nil {
+				return err
+			}
+			continue
+		default:
+			runs = a.runs
+		}
+		select { // what is there goes first, so that no timer is made for it
+		case r := <-runs:
+			if err := a.take(r); err != nil {
+				return err
+			}
+			continue
+		case k := <-a.acks:
+			if err := a.settle(k); err != nil {
+				return err
+			}
+			continue
+		default:
+			tock = a.cfg.Clock.After(tick)
+		}
+		select {
+		case r := <-runs:
+			if err := a.take(r); err != nil {
+				return err
+			}
+		case k := <-a.acks:
+			if err := a.settle(k); err != nil {
+				return err
+			}
+		case <-tock:
+		case <-a.ctx.Done():
+			return a.ctx.Err()
+		}
+	}
+}
+
+func (a *attempt) take(r run) error {
+	if r.err != nil {
+		return fmt.Errorf("read: %w", r.err)
+	}
+	a.rest = r.records
+	return nil
+}
+
+// fold folds the next slice of the run under way.
+func (a *attempt) fold() error {
+	n := min(len(a.rest), slice)
+	part := a.rest[:n]
+	a.rest = a.rest[n:]
+	if err := a.core.feed(part); err != nil {
+		return finally(err)
+	}
+	a.update(func(s *TaskStatus) { s.Next = a.core.next })
+	return nil
+}
+
+// full reports whether the outputs must catch up first.
+func (a *attempt) full() bool {
+	bytes, _ := a.core.waiting()
+	return bytes >= a.cfg.MaxWaiting
+}
+
+// attend takes in what has come, and begins what is due.
+func (a *attempt) attend() error {
+	for more := true; more; {
+		select {
+		case k := <-a.acks:
+			if err := a.settle(k); err != nil {
+				return err
+			}
+		default:
+			more = false
+		}
+	}
+	a.pump()
+	if err := a.transact(); err != nil {
+		return err
+	}
+	a.progress()
+	return a.snapshot()
+}
+
+// settle takes in one acknowledgement.
+func (a *attempt) settle(k ack) error {
+	if k.then != nil {
+		return k.then(k.err)
+	}
+	if k.err != nil {
+		return k.err
+	}
+	k.box.done()
+	return nil
+}
+
+// pump starts an append for each box that waits, one at a time for each.
+func (a *attempt) pump() {
+	for _, g := range a.core.outs {
+		if g.of.to == nil && g.of.mode == Transactional {
+			continue
+		}
+		for p, b := range g.boxes {
+			if batch := b.take(); batch != nil {
+				a.append(g, b, int32(p), batch)
+			}
+		}
+	}
+}
+
+func (a *attempt) append(g *group, b *box, p int32, batch []eventlog.Record) {
+	a.busy.Go(func() {
+		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.AppendTimeout)
+		defer cancel()
+		var err error
+		if g.of.to != nil {
+			_, err = a.cfg.Log.Append(ctx, g.of.to.shuffleTopic(), p, batch)
+		} else {
+			_, err = a.cfg.Log.(eventlog.Outside).Publish(ctx, g.of.topic, p, batch)
+		}
+		a.acks <- ack{box: b, err: err}
+	})
+}
+
+// progress shows how far a source has got, once its outputs are acknowledged.
+func (a *attempt) progress() {
+	if a.ticket != nil && a.core.covered(a.ticket) {
+		a.update(func(s *TaskStatus) { s.Done = a.claimed })
+		a.commit(a.claimed)
+		a.ticket = nil
+	}
+	if a.ticket == nil && a.core.next > a.claimed {
+		a.ticket, a.claimed = a.core.ticket(), a.core.next
+	}
+}
+
+// commit notes progress, often enough for the eye and no oftener.
+func (a *attempt) commit(next int64) {
+	offsets, ok := a.cfg.Log.(eventlog.Offsets)
+	if !ok || a.stage.group == "" || a.txn != nil || a.committing || next <= a.committed {
+		return
+	}
+	now := a.cfg.Clock.Now()
+	idle := len(a.rest) == 0 && len(a.runs) == 0
+	if since := now.Sub(a.progressed); since < a.cfg.ProgressEvery && !(idle && since >= tick) {
+		a.claimed = a.committed // ask again
+		return
+	}
+	a.committing, a.progressed = true, now
+	a.beside(func(ctx context.Context) error {
+		return offsets.Commit(ctx, a.stage.group, a.stage.topic, a.part, next)
+	}, func(err error) error {
+		a.committing = false
+		if err != nil {
+			a.cfg.Logger.Warn("progress was not committed", "operator", a.stage.name, "partition", a.part, "err", err)
+			return nil // it is for the eye; the next one follows
+		}
+		a.committed = next
+		return nil
+	})
+}
+
+// close gives up what the attempt holds.
+func (a *attempt) close() error {
+	if a.snap != nil {
+		a.snap.end()
+	}
+	if a.txn != nil && a.txn.producer != nil {
+		return a.txn.producer.Close()
+	}
+	return nil
+}
+
+// stateOf describes what a stage's snapshots are made of.
+func (s *stage) stateOf() string { return strings.Join(slices.Clone(s.operators), ",") }
