@@ -1,0 +1,185 @@
+package crash
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/drivetrain-go/drivetrain/tests/crash/shop"
+)
+
+// broker is a cluster as the test itself sees it.
+type broker struct {
+	addrs []string
+	admin *kadm.Client
+	nodes int
+}
+
+func newBroker(t *testing.T) *broker {
+	b := &broker{addrs: strings.Split(os.Getenv("KAFKA_BROKERS"), ",")}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	b.admin = kadm.NewClient(client)
+	meta, err := b.admin.BrokerMetadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.nodes = len(meta.Brokers)
+	return b
+}
+
+// create makes the topics of a prefix, and deletes at the end all that have it.
+func (b *broker) create(t *testing.T, prefix string) {
+	t.Helper()
+	copies := int16(min(3, b.nodes))
+	for topic, n := range shop.Topics(prefix) {
+		if _, err := b.admin.CreateTopic(t.Context(), int32(n), copies, map[string]*string{"retention.ms": kadm.StringPtr("-1")}, topic); err != nil {
+			t.Fatalf("create %s: %v", topic, err)
+		}
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		topics, err := b.admin.ListTopics(ctx)
+		for _, topic := range topics.Names() {
+			if strings.HasPrefix(topic, prefix+".") {
+				_, gone := b.admin.DeleteTopic(ctx, topic)
+				err = errors.Join(err, gone)
+			}
+		}
+		if err != nil {
+			t.Logf("%s is not removed whole: %v", prefix, err)
+		}
+	})
+}
+
+// load writes the inputs, and then to each partition one that moves its time on.
+func (b *broker) load(t *testing.T, prefix string, w *world) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.MaxBufferedRecords(50_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var failed error
+	put := func(topic, key string, v any) {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client.Produce(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: data}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed = err
+			}
+		})
+	}
+	for _, o := range w.orders {
+		put(prefix+".orders", o.Account, o)
+	}
+	for _, p := range w.prices {
+		put(prefix+".prices", p.Item, p)
+	}
+	if err := errors.Join(client.Flush(t.Context()), failed); err != nil {
+		t.Fatal(err)
+	}
+	b.end(t, prefix, w)
+}
+
+// end writes a last input to each partition, late enough to close every window.
+func (b *broker) end(t *testing.T, prefix string, w *world) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	topics := shop.Topics(prefix)
+	var last []*kgo.Record
+	for p := range topics[prefix+".orders"] {
+		data, _ := json.Marshal(shop.Order{ID: -1, Account: closing, Item: closing, At: w.ends})
+		last = append(last, &kgo.Record{Topic: prefix + ".orders", Partition: int32(p), Key: []byte(closing), Value: data})
+	}
+	for p := range topics[prefix+".prices"] {
+		data, _ := json.Marshal(shop.Price{ID: -1, Item: closing, At: w.ends + shop.Near.Milliseconds() + 1})
+		last = append(last, &kgo.Record{Topic: prefix + ".prices", Partition: int32(p), Key: []byte(closing), Value: data})
+	}
+	if err := client.ProduceSync(t.Context(), last...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closing is the key of what only moves the time on.
+const closing = "closing"
+
+// published is a record as a reader of a topic sees it.
+type published struct {
+	key, id, value string
+	partition      int32
+}
+
+// read returns what a topic holds up to its present end, by partition in order; of
+// transactions only what was committed, if that is asked for.
+func (b *broker) read(ctx context.Context, topic string, committed bool) ([]published, error) {
+	ends, err := b.admin.ListEndOffsets(ctx, topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return nil, err
+	}
+	left := make(map[int32]int64)
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	opts := []kgo.Opt{kgo.SeedBrokers(b.addrs...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords()}
+	if committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	var all []published
+	for len(left) > 0 {
+		fetched := client.PollFetches(ctx)
+		if err := fetched.Err(); err != nil && !kerr.IsRetriable(err) {
+			return nil, fmt.Errorf("read %s: %w", topic, err)
+		}
+		fetched.EachRecord(func(r *kgo.Record) {
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+			if r.Attrs.IsControl() {
+				return
+			}
+			p := published{key: string(r.Key), value: string(r.Value), partition: r.Partition}
+			for _, h := range r.Headers {
+				p.id += h.Key + "=" + string(h.Value) + ";"
+			}
+			all = append(all, p)
+		})
+	}
+	return all, nil
+}
+
+// size returns how many records lie in a topic, markers included.
+func (b *broker) size(ctx context.Context, topic string) (n int64, err error) {
+	ends, err := b.admin.ListEndOffsets(ctx, topic)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return 0, err
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n, nil
+}
