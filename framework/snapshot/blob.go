@@ -165,7 +165,7 @@ func (r *blobReader) next() error {
 		return r.named(fmt.Errorf("%w: frame %d has %d bytes", ErrDamaged, r.n, size))
 	}
 	if int(size) > cap(r.frame) {
-		r.frame = make([]byte, max(size, frameBytes))
+		r.frame = make([]byte, size)
 	}
 	r.frame = r.frame[:size]
 	if err := r.fill(r.frame); err != nil {
@@ -186,7 +186,7 @@ func (r *blobReader) open() (err error) {
 	if r.src, err = r.store.Get(r.ctx, r.name); err != nil {
 		return err
 	}
-	r.buf = bufio.NewReaderSize(r.src, 64<<10)
+	r.buf = bufio.NewReaderSize(r.src, int(min(64<<10, r.ref.size)))
 	head := make([]byte, headerSize)
 	if err := r.fill(head); err != nil {
 		return err

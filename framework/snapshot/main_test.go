@@ -1,3 +1,5 @@
+//go:build unix
+
 package snapshot_test
 
 import (
@@ -10,7 +12,7 @@ import (
 
 // children are what this test binary does when a test runs it again as a
 // process of its own, by the name in childEnv.
-var children = map[string]func(path string) error{}
+var children = map[string]func(path string) error{"snap": snapForEver, "fill": fillAndGoOn}
 
 const (
 	childEnv = "SNAPSHOT_TEST_CHILD"

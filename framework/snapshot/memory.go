@@ -74,13 +74,14 @@ func (m *MemoryStore) Put(ctx context.Context, name string, body io.Reader) erro
 	if err == nil && f.Err != nil && !f.Lands {
 		err = f.Err
 	}
-	var b []byte
+	var read bytes.Buffer
 	if err == nil {
-		b, err = io.ReadAll(&inContext{ctx, body})
+		_, err = read.ReadFrom(&inContext{ctx, body})
 	}
 	if err != nil {
 		return fmt.Errorf("put blob %s: %w", name, err)
 	}
+	b := read.Bytes()
 	if f.Mangle != nil {
 		b = f.Mangle(b)
 	}

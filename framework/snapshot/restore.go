@@ -23,14 +23,14 @@ const restoreTries = 3
 // is left, found is false, and the log is to be folded from its start. An error
 // is that of ctx, of listing the snapshots, or ErrBusy.
 //
-// Load gets the head, which is its own, and the blobs, the full one first and then the deltas
-// in their order. What they yield has been checked, byte by byte: a damaged one
-// fails where the damage begins, and it is refused though load returned nil and
-// did not read so far. Load may be called several times, each time for another
-// snapshot, and what it made counts only if Restore then returns found: so each
-// call begins with nothing, and replaces what the last one made. The blobs are
-// not to be used after it has returned. A blob takes some 300 KiB of memory while
-// it is read.
+// Load gets the head, which is its own, and the blobs, the full one first and then
+// the deltas in their order. What they yield has been checked, byte by byte: a
+// damaged one fails where the damage begins, and the snapshot is refused even if
+// load returned nil and did not read so far. Load may be called several times,
+// each time for another snapshot, and what it made counts only if Restore then
+// returns found: so each call begins with nothing, and replaces what the last one
+// made. The blobs are not to be used after it has returned. Each takes at most
+// some 300 KiB of memory while it is read.
 //
 // The next delta builds on what was restored. Who does not go on from there, but
 // folds the log from its start, begins a full one.

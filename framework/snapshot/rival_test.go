@@ -1,0 +1,111 @@
+package snapshot_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
+)
+
+// TestTwoSeriesOfOneTaskDoNotBreakEachOther lets a zombie and its successor fold
+// the same log and take snapshots in turn, at random.
+func TestTwoSeriesOfOneTaskDoNotBreakEachOther(t *testing.T) {
+	log := strings.Repeat("the one log that both of them fold. ", 300)
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		store, clock := snapshot.Memory(), newClock(seed)
+		tasks := []*task{newTask(t, store, identity, clock), newTask(t, store, identity, clock)}
+		for step := range 80 {
+			k := tasks[r.IntN(2)]
+			if r.IntN(20) == 0 {
+				*k = *newTask(t, store, identity, clock) // starts anew
+				k.resume(log)
+			}
+			k.text = log[:min(len(log), len(k.text)+r.IntN(100))]
+			clock.move(time.Duration(r.IntN(20)) * time.Minute)
+			if err := k.snap(k.NextFull()); err != nil && !errors.Is(err, snapshot.ErrChain) {
+				t.Fatalf("seed %d, step %d: %v", seed, step, err)
+			}
+			got := restore(t, newTask(t, store, identity, clock).Series, log)
+			if !got.found || len(got.problems) > 0 {
+				t.Fatalf("seed %d, step %d: restored %d bytes, found %v, %v", seed, step, len(got.text), got.found, got.problems)
+			}
+			if all := names(t, store, ""); len(ending(all, ".manifest")) > 4 {
+				t.Fatalf("seed %d, step %d: %d manifests", seed, step, len(ending(all, ".manifest")))
+			}
+		}
+	}
+}
+
+func TestSeriesThatWriteAtTheSameTimeLeaveWhatCanBeUsed(t *testing.T) {
+	store := dir(t, t.TempDir())
+	var wg sync.WaitGroup
+	log := strings.Repeat("0123456789", 100)
+	for who := range 3 {
+		wg.Go(func() {
+			k := newTask(t, store, identity, newClock(uint64(who)))
+			for i := range 40 {
+				k.text = log[:20*(i+1)]
+				if err := k.snap(i%7 == who); err != nil && !errors.Is(err, snapshot.ErrChain) {
+					t.Errorf("series %d: %v", who, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if r := restore(t, newTask(t, store, identity, newClock(9)).Series, log); !r.found || len(r.text) < 800 {
+		t.Errorf("restored %d bytes, %v", len(r.text), r.problems)
+	}
+}
+
+func TestADeltaOnWhatAnotherDeletedIsNotCommitted(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+	slow.grow("0123456789", true)
+	w := slow.Begin(t.Context(), false)
+	clock.move(2 * time.Hour)
+	fast.text = "0123456789"
+	for range 3 {
+		fast.grow("ab", true)
+	}
+	if err := w.Commit(t.Context(), 12, nil); w.Full() || !errors.Is(err, snapshot.ErrChain) {
+		t.Errorf("a delta on nothing: %v", err)
+	}
+	if !slow.NextFull() {
+		t.Error("the next is not full")
+	}
+	if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
+		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+}
+
+// TestASnapshotThatVanishesWhileItIsReadIsReplacedByANewerOne has another series
+// go on, and delete everything, while Restore reads.
+func TestASnapshotThatVanishesWhileItIsReadIsReplacedByANewerOne(t *testing.T) {
+	for _, end := range []string{".manifest", ".full"} {
+		store, clock := snapshot.Memory(), newClock(1)
+		k := newTask(t, store, identity, clock)
+		k.grow("first", true)
+		once := true
+		store.Inject(func(_ context.Context, op snapshot.Op, name string) snapshot.Fault {
+			if once && op == snapshot.OpGet && strings.HasSuffix(name, end) {
+				once = false
+				store.Inject(nil)
+				for i := range 3 {
+					k.grow(fmt.Sprint(i), true)
+				}
+			}
+			return snapshot.Fault{}
+		})
+		r := restore(t, newTask(t, store, identity, clock).Series, "first012")
+		if r.text != "first012" || r.problems != nil {
+			t.Errorf("%s: restored %q, %v", end, r.text, r.problems)
+		}
+	}
+}
