@@ -6,7 +6,7 @@
 //	}
 //
 // A driver that shares partitions among processes passes Assign too, one that
-// keeps them over a restart Reopen.
+// keeps them over a restart Reopen, one that can say what it holds List.
 //
 // Each test asks for a log of its own and makes topics whose names no other
 // test or run uses, so that all of them may lie on one server.
