@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog/kafkatest"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
 
@@ -46,14 +49,28 @@ type result struct {
 
 func drivetrain(t *testing.T, args ...string) result {
 	t.Helper()
+	return drivetrainWith(t, nil, args...)
+}
+
+// drivetrainWith runs the program with settings of the environment.
+func drivetrainWith(t *testing.T, env []string, args ...string) result {
+	t.Helper()
 	var out, problems bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd := command(t, env, args...)
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	return result{cmd.ProcessState.ExitCode(), out.String(), problems.String()}
+}
+
+// command is the program, to be started. Of Kafka it knows what env says.
+func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "KAFKA_") })
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
 }
 
 // lines reads what the program printed, and fails unless it went well.
@@ -89,6 +106,43 @@ func brief(ls []line) string {
 	return b.String()
 }
 
+// writers are the logs that there are: each writes the partitions of a topic and
+// returns the flags by which it is printed.
+func writers() map[string]func(t *testing.T, parts ...[]eventlog.Record) []string {
+	return map[string]func(t *testing.T, parts ...[]eventlog.Record) []string{
+		"in a folder": func(t *testing.T, parts ...[]eventlog.Record) []string {
+			t.Helper()
+			return []string{"log", "--data", folder(t, parts...)}
+		},
+		"on Kafka": func(t *testing.T, parts ...[]eventlog.Record) []string {
+			t.Helper()
+			brokers, app := kafkatest.Brokers(t), fmt.Sprintf("drivetrain-%d", time.Now().UnixNano())
+			write(t, connect(t, brokers), app+".events", parts...)
+			return []string{"log", "--brokers", strings.Join(brokers, ","), "--app", app}
+		},
+	}
+}
+
+// write makes a topic of parts.
+func write(t *testing.T, log eventlog.Log, topic string, parts ...[]eventlog.Record) {
+	t.Helper()
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: len(parts)}); err != nil {
+		t.Fatal(err)
+	}
+	for n, records := range parts {
+		if len(records) > 0 {
+			add(t, log, topic, int32(n), records...)
+		}
+	}
+}
+
+func add(t *testing.T, log eventlog.Log, topic string, part int32, records ...eventlog.Record) {
+	t.Helper()
+	if _, err := log.Append(t.Context(), topic, part, records); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // folder makes a data folder with a log of one topic.
 func folder(t *testing.T, parts ...[]eventlog.Record) string {
 	t.Helper()
@@ -98,18 +152,19 @@ func folder(t *testing.T, parts ...[]eventlog.Record) string {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	if err := log.Ensure(t.Context(), eventlog.Topic{Name: "app.events", Partitions: len(parts)}); err != nil {
+	write(t, log, "app.events", parts...)
+	return dir
+}
+
+// connect opens a log on Kafka that is closed with the test.
+func connect(t *testing.T, brokers []string) *kafkalog.Log {
+	t.Helper()
+	log, err := kafkalog.Open(t.Context(), kafkalog.Config{Brokers: brokers})
+	if err != nil {
 		t.Fatal(err)
 	}
-	for n, records := range parts {
-		if len(records) == 0 {
-			continue
-		}
-		if _, err := log.Append(t.Context(), "app.events", int32(n), records); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	t.Cleanup(func() { log.Close() })
+	return log
 }
 
 var at = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.UTC)

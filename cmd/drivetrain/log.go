@@ -6,26 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
-	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
+	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
-// file is the log's name in a data folder, as package embedded gives it.
-const file = "drivetrain.db"
-
 type logCommand struct {
-	Data      string  `required:"" placeholder:"DIR" help:"The application's data folder. The application must not be running."`
-	Topic     string  `placeholder:"NAME" help:"The topic to print. Default: the one whose name ends with .events."`
-	Partition []int32 `placeholder:"N" help:"A partition to print; may be given several times. Default: all, one after the other."`
-	From      string  `placeholder:"P@OFFSET" help:"Print from this position on, and its partition only; several are joined by commas, such as 0@120,3@81234. Records before it are read all the same, as they decide what later ones mean."`
-	Limit     int     `placeholder:"N" help:"Print so many records at most, over all partitions. Default: no limit."`
+	Data      string   `placeholder:"DIR" help:"The data folder of an application in one process, which must not be running."`
+	Brokers   []string `placeholder:"HOST:PORT" help:"Kafka's brokers, joined by commas; the application may be running. Default: KAFKA_BROKERS, without --data. KAFKA_TLS, KAFKA_SASL, KAFKA_USER and KAFKA_PASSWORD say how to connect."`
+	App       string   `placeholder:"NAME" help:"The application whose log to print, that is, the topic NAME.events."`
+	Topic     string   `placeholder:"NAME" help:"The topic to print. Default: the one whose name ends with .events."`
+	Partition []int32  `placeholder:"N" help:"A partition to print; may be given several times. Default: all, one after the other."`
+	From      string   `placeholder:"P@OFFSET" help:"Print from this position on, and its partition only; several are joined by commas, such as 0@120,3@81234. Records before it are read all the same, as they decide what later ones mean."`
+	Limit     int      `placeholder:"N" help:"Print so many records at most, over all partitions. Default: no limit."`
+	Follow    bool     `short:"f" help:"Do not stop at the end: print records as they come, of all partitions at once, until Ctrl-C. With --brokers only."`
 
+	kafka  kafkalog.Config // where --data is not given
 	starts map[int32]int64 // what From says
 }
 
@@ -50,14 +48,43 @@ func (*logCommand) Help() string {
                       probe: has no effect, by design
   reason              why a record is void
 
-All events of a commit have the verdict of the commit.`
+All events of a commit have the verdict of the commit. It reads up to the end that a partition has when
+its turn comes. On Kafka it only reads: it makes no topic and joins no group. Where records were deleted,
+it begins with those that are kept, and says so on standard error.`
 }
 
 // Validate checks the flags; kong calls it.
 func (c *logCommand) Validate() error {
-	if c.Limit < 0 {
+	switch {
+	case c.Limit < 0:
 		return fmt.Errorf("--limit %d: want 0 or more", c.Limit)
+	case c.App != "" && c.Topic != "":
+		return errors.New("--app and --topic exclude each other")
 	}
+	if err := c.validateLog(); err != nil {
+		return err
+	}
+	return c.validateFrom()
+}
+
+// validateLog settles which log it is.
+func (c *logCommand) validateLog() error {
+	c.kafka = servers.Kafka()
+	if len(c.Brokers) > 0 {
+		c.kafka.Brokers = c.Brokers
+	}
+	switch {
+	case c.Data != "" && len(c.Brokers) > 0:
+		return errors.New("--data and --brokers exclude each other")
+	case c.Data != "" && c.Follow:
+		return errors.New("--follow needs --brokers: a data folder can be read only while nothing writes to it")
+	case c.Data == "" && len(c.kafka.Brokers) == 0:
+		return errors.New("which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS")
+	}
+	return nil
+}
+
+func (c *logCommand) validateFrom() error {
 	if c.From == "" {
 		return nil
 	}
@@ -66,7 +93,7 @@ func (c *logCommand) Validate() error {
 		return fmt.Errorf("--from %.80q: want partition@offset such as 3@81234, several joined by commas", c.From)
 	}
 	if _, control := at.Control(); control || len(at.Offsets) == 0 {
-		return fmt.Errorf("--from %s: an embedded log has no control log; want partition@offset", c.From)
+		return fmt.Errorf("--from %s: there is no control log to print; want partition@offset", c.From)
 	}
 	c.starts = at.Offsets
 	for _, n := range c.Partition {
@@ -78,13 +105,13 @@ func (c *logCommand) Validate() error {
 }
 
 // Run prints the log.
-func (c *logCommand) Run(ctx context.Context, out io.Writer) (err error) {
-	log, err := c.open()
+func (c *logCommand) Run(ctx context.Context, out io.Writer, n notes) (err error) {
+	log, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	topic, err := c.topic(log)
+	topic, err := topic(ctx, log, c.name())
 	if err != nil {
 		return err
 	}
@@ -92,48 +119,55 @@ func (c *logCommand) Run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	from, err := sources(ctx, log, topic.Name, parts, c.Follow)
+	if err != nil {
+		return err
+	}
+	for _, s := range from {
+		if s.begin > 0 {
+			n.say("%s/%d begins at %d: the records before it were deleted, and without them verdicts may be wrong", s.topic, s.part, s.begin)
+		}
+	}
+	if c.Follow {
+		return c.follow(ctx, from, newSink(out, c.Limit))
+	}
+	return c.printAll(ctx, from, out, n)
+}
+
+func (c *logCommand) open(ctx context.Context) (store, error) {
+	if c.Data != "" {
+		return openFile(c.Data)
+	}
+	return openKafka(ctx, c.kafka)
+}
+
+// name returns the name of the topic asked for, if any.
+func (c *logCommand) name() string {
+	if c.App != "" {
+		return c.App + events
+	}
+	return c.Topic
+}
+
+// printAll prints what there is, and says so if that is nothing.
+func (c *logCommand) printAll(ctx context.Context, from []source, out io.Writer, n notes) error {
 	buffered := bufio.NewWriterSize(out, 64<<10)
-	err = c.print(ctx, log, topic.Name, parts, newPrinter(buffered, c.Limit))
+	some, err := c.print(ctx, from, newSink(buffered, c.Limit))
 	if flushed := buffered.Flush(); flushed != nil {
 		return fmt.Errorf("write the records: %w", flushed)
+	}
+	if err == nil && !some {
+		n.say("topic %s holds no records%s", from[0].topic, c.where())
 	}
 	return err
 }
 
-// open opens the folder's log and says in a tool's terms what keeps it from that.
-func (c *logCommand) open() (*boltlog.Log, error) {
-	path := filepath.Join(c.Data, file)
-	log, err := boltlog.OpenReadOnly(path)
-	if _, busy := errors.AsType[*boltlog.InUseError](err); busy {
-		return nil, fmt.Errorf("%s is in use by another process; stop that process first", path)
+// where names the partitions, if only some are printed.
+func (c *logCommand) where() string {
+	if len(c.Partition) == 0 && c.starts == nil {
+		return ""
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s does not exist; --data must name the data folder of an application that has run", path)
-	}
-	return log, err
-}
-
-// topic returns the topic asked for, or the only one of events.
-func (c *logCommand) topic(log *boltlog.Log) (eventlog.Topic, error) {
-	var names []string
-	var found []eventlog.Topic
-	for _, t := range log.Topics() {
-		names = append(names, t.Name)
-		if t.Name == c.Topic || c.Topic == "" && strings.HasSuffix(t.Name, ".events") {
-			found = append(found, t)
-		}
-	}
-	slices.Sort(names)
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(names) == 0:
-		return eventlog.Topic{}, errors.New("the log holds no topic yet")
-	case c.Topic != "":
-		return eventlog.Topic{}, fmt.Errorf("the log holds no topic %q; it holds %s", c.Topic, strings.Join(names, ", "))
-	default:
-		return eventlog.Topic{}, fmt.Errorf("name the topic with --topic; the log holds %s", strings.Join(names, ", "))
-	}
+	return " in the partitions asked for"
 }
 
 // partitions returns the partitions to print, in order.
@@ -160,49 +194,41 @@ func (c *logCommand) partitions(t eventlog.Topic) ([]int32, error) {
 
 // print prints partition after partition. One that is damaged is printed up to
 // the damage, and does not keep the others from being printed.
-func (c *logCommand) print(ctx context.Context, log eventlog.Log, topic string, parts []int32, p *printer) error {
+func (c *logCommand) print(ctx context.Context, from []source, to *sink) (some bool, err error) {
+	p := newPrinter(to)
 	var broken []error
-	for _, n := range parts {
-		err := p.partition(ctx, log, topic, n, c.starts[n])
+	for _, s := range from {
+		err := p.partition(ctx, s, c.starts[s.part])
+		some = some || p.fold.Next() > 0
 		var damaged *eventlog.DamagedError
 		switch {
 		case errors.Is(err, errEnough):
-			return errors.Join(broken...)
+			return some, errors.Join(broken...)
 		case errors.As(err, &damaged):
 			broken = append(broken, err)
 		case err != nil:
-			return errors.Join(append(broken, err)...)
+			return some, errors.Join(append(broken, err)...)
 		}
 	}
-	return errors.Join(broken...)
+	return some, errors.Join(broken...)
 }
 
-// follow hands the records of a partition to f, from an offset to the present
-// end.
-func follow(ctx context.Context, log eventlog.Log, topic string, n int32, from int64, f func(eventlog.Record) error) error {
-	end, err := log.End(ctx, topic, n)
-	var damaged *eventlog.DamagedError
-	if errors.As(err, &damaged) {
-		end = math.MaxInt64 // the reader meets the damage, after what comes before it
-	} else if err != nil {
-		return err
+// follow prints all partitions at once, as records come, until ctx ends or one
+// of them cannot go on.
+func (c *logCommand) follow(ctx context.Context, from []source, to *sink) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, len(from))
+	for _, s := range from {
+		go func() { ended <- newPrinter(to).partition(ctx, s, c.starts[s.part]) }()
 	}
-	r, err := log.Read(topic, n, from)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for from < end {
-		records, err := r.Next(ctx)
-		if err != nil {
-			return err
+	var failed []error
+	for range from {
+		err := <-ended
+		stop()
+		if !errors.Is(err, errEnough) && !errors.Is(err, context.Canceled) {
+			failed = append(failed, err)
 		}
-		for _, record := range records {
-			if err := f(record); err != nil {
-				return err
-			}
-		}
-		from = records[len(records)-1].Offset + 1
 	}
-	return nil
+	return errors.Join(failed...)
 }

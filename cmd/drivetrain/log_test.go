@@ -14,7 +14,7 @@ import (
 )
 
 func TestEachRecordIsPrintedWithItsVerdict(t *testing.T) {
-	dir := folder(t, []eventlog.Record{
+	records := []eventlog.Record{
 		fact("a/1", 1, 1, 1, 0, 1), // nobody has claimed yet
 		claim(1),
 		fact("a/1", 1, 1, 2, 0, 1),
@@ -36,7 +36,7 @@ func TestEachRecordIsPrintedWithItsVerdict(t *testing.T) {
 		fact("e/1", 1, 2, 12, 1, 2), // without its beginning
 		fact("e/1", 1, 2, 13, 0, 2), // at the end, not finished
 		probe(2),
-	})
+	}
 	want := `0@0 event a/1: void unclaimed epoch
 0@1 claim : claimed
 0@2 event a/1: valid
@@ -59,42 +59,54 @@ func TestEachRecordIsPrintedWithItsVerdict(t *testing.T) {
 0@19 event e/1: open
 0@20 probe : probe
 `
-	if got := brief(lines(t, drivetrain(t, "log", "--data", dir))); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	for name, write := range writers() {
+		t.Run(name, func(t *testing.T) {
+			if got := brief(lines(t, drivetrain(t, write(t, records)...))); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+		})
 	}
 }
 
 func TestARecordIsPrintedWhole(t *testing.T) {
 	bytes := fact("a/2", 1, 1, 3, 0, 1)
 	bytes.Value = []byte{0xff, 0}
-	dir := folder(t, []eventlog.Record{claim(1), fact("a/1", 1, 1, 2, 0, 1), bytes, {Key: []byte{0xff}, Header: []byte("hm")}})
+	records := []eventlog.Record{claim(1), fact("a/1", 1, 1, 2, 0, 1), bytes, {Key: []byte{0xff}, Header: []byte("hm")}}
 	want := `{"partition":0,"offset":0,"kind":"claim","epoch":1,"owner":"019ca945-0a7b-7000-8000-000000000001","verdict":"claimed"}
 {"partition":0,"offset":1,"kind":"event","key":"a/1","id":"019ca945-0a7b-7000-8000-000000000066","type":"it.happened","version":1,"epoch":1,"command":"019ca945-0a7b-7000-8000-000000000002","index":0,"count":1,"time":"2026-03-01T12:00:00.123456789Z","actor":"maya","data":{"n":12345678901234567890,"text":"<a>"},"verdict":"valid"}
 {"partition":0,"offset":2,"kind":"event","key":"a/2","id":"019ca945-0a7b-7000-8000-000000000067","type":"it.happened","version":1,"epoch":1,"command":"019ca945-0a7b-7000-8000-000000000003","index":0,"count":1,"time":"2026-03-01T12:00:00.123456789Z","actor":"maya","data_base64":"/wA=","verdict":"valid"}
 `
-	got := drivetrain(t, "log", "--data", dir, "--limit", "3")
-	if got.code != 0 || got.out != want {
-		t.Errorf("exit code %d, %s\ngot\n%s\nwant\n%s", got.code, got.problems, got.out, want)
-	}
-	stopped := drivetrain(t, "log", "--data", dir)
-	if stopped.code != 1 || stopped.out != want || !strings.Contains(stopped.problems, "partition 0: record 3: written by a newer version") {
-		t.Errorf("a record of format 104: %+v", stopped)
+	for name, write := range writers() {
+		t.Run(name, func(t *testing.T) {
+			args := write(t, records)
+			got := drivetrain(t, append(args, "--limit", "3")...)
+			if got.code != 0 || got.out != want {
+				t.Errorf("exit code %d, %s\ngot\n%s\nwant\n%s", got.code, got.problems, got.out, want)
+			}
+			stopped := drivetrain(t, args...)
+			if stopped.code != 1 || stopped.out != want || !strings.Contains(stopped.problems, "partition 0: record 3: written by a newer version") {
+				t.Errorf("a record of format 104: %+v", stopped)
+			}
+		})
 	}
 }
 
 func TestPartFromAndLimitChoose(t *testing.T) {
 	some := []eventlog.Record{claim(1), fact("a/1", 1, 1, 1, 0, 2), fact("a/1", 2, 1, 1, 1, 2)}
-	dir := folder(t, some, nil, some)
+	for name, write := range writers() {
+		t.Run(name, func(t *testing.T) { chooses(t, write(t, some, nil, some)) })
+	}
+}
+
+func chooses(t *testing.T, log []string) {
 	const all = "0@0 claim : claimed\n0@1 event a/1: valid\n0@2 event a/1: valid\n2@0 claim : claimed\n2@1 event a/1: valid\n2@2 event a/1: valid\n"
 	for _, c := range []struct {
 		args string
 		want string
 	}{
 		{"", all},
-		{"--topic app.events", all},
 		{"--partition 2", all[len(all)/2:]},
 		{"--partition 2 --partition 0", all},
-		{"--partition 1", ""},
 		{"--from 2@2", "2@2 event a/1: valid\n"},
 		{"--from 0@2,2@1", "0@2 event a/1: valid\n2@1 event a/1: valid\n2@2 event a/1: valid\n"},
 		{"--from 0@2,2@1 --partition 0", "0@2 event a/1: valid\n"},
@@ -105,11 +117,37 @@ func TestPartFromAndLimitChoose(t *testing.T) {
 		{"--limit 1 --from 2@1", "2@1 event a/1: valid\n"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
-			got := brief(lines(t, drivetrain(t, append([]string{"log", "--data", dir}, strings.Fields(c.args)...)...)))
+			got := brief(lines(t, drivetrain(t, append(log, strings.Fields(c.args)...)...)))
 			if got != c.want {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+func TestWhereThereIsNothingToPrintItSaysSo(t *testing.T) {
+	for name, write := range writers() {
+		t.Run(name, func(t *testing.T) {
+			for want, args := range map[string][]string{
+				".events holds no records\n":                             write(t, nil, nil),
+				".events holds no records in the partitions asked for\n": append(write(t, []eventlog.Record{claim(1)}, nil), "--partition", "1"),
+			} {
+				got := drivetrain(t, args...)
+				if got.code != 0 || got.out != "" || !strings.HasPrefix(got.problems, "drivetrain: topic ") || !strings.HasSuffix(got.problems, want) {
+					t.Errorf("%+v\nwant %s", got, want)
+				}
+			}
+		})
+	}
+}
+
+func TestATopicIsNamedByItselfOrByItsApplication(t *testing.T) {
+	dir := folder(t, []eventlog.Record{claim(1)})
+	topics(t, dir, "b.events")
+	for _, flag := range []string{"--topic=app.events", "--app=app"} {
+		if got := brief(lines(t, drivetrain(t, "log", "--data", dir, flag))); got != "0@0 claim : claimed\n" {
+			t.Errorf("%s: printed %q", flag, got)
+		}
 	}
 }
 
@@ -132,8 +170,8 @@ func TestWhatCannotBeDoneIsSaidWithCode1(t *testing.T) {
 		{"cut off", cut(t), "", "is damaged"},
 		{"empty", t.TempDir(), "", "does not exist"},
 		{"no topic", topics(t, t.TempDir()), "", "holds no topic yet"},
-		{"topics to choose from", two, "", "name the topic with --topic; the log holds a.events, b.events"},
-		{"unknown topic", sound, "--topic x", `holds no topic "x"; it holds app.events`},
+		{"topics to choose from", two, "", "name the topic with --topic, or the application with --app; the log holds a.events, b.events"},
+		{"unknown topic", sound, "--topic x", `holds no topic "x"; of events it holds app.events`},
 		{"unknown partition", sound, "--partition 7", "topic app.events has no partition 7; it has 0 to 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -190,7 +228,10 @@ func TestWhatIsNotUnderstoodIsOneLineAndCode2(t *testing.T) {
 	for args, want := range map[string]string{
 		"":                                      `expected one of "log", "version"`,
 		"logs":                                  "logs",
-		"log":                                   "missing flags: --data=DIR",
+		"log":                                   "which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS",
+		"log --data x --brokers y:1":            "--data and --brokers exclude each other",
+		"log --data x --follow":                 "--follow needs --brokers",
+		"log --data x --app y --topic z":        "--app and --topic exclude each other",
 		"log --data x --from 3":                 "want partition@offset such as 3@81234, several joined by commas; see",
 		"log --data x --from c@3":               "no control log",
 		"log --data x --limit=-1":               "--limit -1",

@@ -1,6 +1,7 @@
 // Command drivetrain looks at what a Drivetrain application has left behind.
 //
 //	drivetrain log --data ./drivetribe-data --limit 10
+//	drivetrain log --brokers 127.0.0.1:9092 --app drivetribe --follow
 //	drivetrain version
 //
 // It exits with 0, with 1 when it could not do what was asked, and with 2 when
@@ -24,7 +25,7 @@ import (
 )
 
 type cli struct {
-	Log     logCommand     `cmd:"" help:"Print the log of a data folder, a JSON object per line, with what each record means."`
+	Log     logCommand     `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
 	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
 }
 
@@ -45,7 +46,8 @@ func run(ctx context.Context, args []string, out, problems io.Writer) int {
 		kong.Writers(out, problems),
 		kong.Exit(func(code int) { helped = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.BindTo(out, (*io.Writer)(nil)))
+		kong.BindTo(out, (*io.Writer)(nil)),
+		kong.Bind(notes{problems}))
 	if err != nil {
 		panic(fmt.Errorf("drivetrain: declare the commands: %w", err))
 	}
@@ -59,11 +61,18 @@ func run(ctx context.Context, args []string, out, problems io.Writer) int {
 	}
 	if err := command.Run(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(problems, "drivetrain: %s\n", line)
+			notes{problems}.say("%s", line)
 		}
 		return 1
 	}
 	return 0
+}
+
+// notes is where a command says what does not keep it from its work.
+type notes struct{ to io.Writer }
+
+func (n notes) say(format string, args ...any) {
+	fmt.Fprintf(n.to, "drivetrain: "+format+"\n", args...)
 }
 
 type versionCommand struct{}

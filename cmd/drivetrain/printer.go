@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -47,11 +48,44 @@ type line struct {
 // events fit, but records of earlier owners may lie between them without bound.
 const window = 2 * event.MaxCommit
 
+// sink is where lines go, up to a limit; several printers may share it.
+type sink struct {
+	mu   sync.Mutex
+	out  *json.Encoder
+	left int // lines that may still be written; negative: without limit
+}
+
+// newSink returns one that takes limit lines; 0: without limit.
+func newSink(out io.Writer, limit int) *sink {
+	s := &sink{out: json.NewEncoder(out), left: limit}
+	s.out.SetEscapeHTML(false)
+	if limit == 0 {
+		s.left = -1
+	}
+	return s
+}
+
+// put writes a line. It returns errEnough with the last one that may be written,
+// and from then on.
+func (s *sink) put(l *line) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left == 0 {
+		return errEnough
+	}
+	if err := s.out.Encode(l); err != nil {
+		return fmt.Errorf("write the records: %w", err)
+	}
+	if s.left--; s.left == 0 {
+		return errEnough
+	}
+	return nil
+}
+
 // printer writes lines in the order of their offsets. Those from an unfinished
 // commit's first event on wait, since what follows decides their verdict.
 type printer struct {
-	out    *json.Encoder
-	left   int // lines that may still be written; negative: without limit
+	to     *sink
 	window int
 
 	fold    *partition.Fold
@@ -62,28 +96,21 @@ type printer struct {
 	fate    partition.Result // of it, if that had to be looked for
 }
 
-func newPrinter(out io.Writer, limit int) *printer {
-	p := &printer{out: json.NewEncoder(out), left: limit, window: window}
-	p.out.SetEscapeHTML(false)
-	if limit == 0 {
-		p.left = -1
-	}
-	return p
-}
+func newPrinter(to *sink) *printer { return &printer{to: to, window: window} }
 
 // partition prints one partition. Its errors are errEnough, those of the log,
 // and event.ErrNewer.
-func (p *printer) partition(ctx context.Context, log eventlog.Log, topic string, n int32, from int64) error {
+func (p *printer) partition(ctx context.Context, s source, from int64) error {
 	p.fold, p.from = partition.New(partition.Memory{}), from
 	p.opened, p.fate = false, partition.Result{}
-	err := follow(ctx, log, topic, n, 0, func(r eventlog.Record) error {
-		if err := p.record(n, r); err != nil {
-			return fmt.Errorf("partition %d: %w", n, err)
+	err := s.each(ctx, s.begin, func(r eventlog.Record) error {
+		if err := p.record(s.part, r); err != nil {
+			return fmt.Errorf("partition %d: %w", s.part, err)
 		}
 		if len(p.waiting) < p.window {
 			return nil
 		}
-		return p.lookAhead(ctx, log, topic, n)
+		return p.lookAhead(ctx, s)
 	})
 	if errors.Is(err, errEnough) {
 		return err
@@ -147,20 +174,22 @@ func (p *printer) settle(fate partition.Result) {
 }
 
 // lookAhead reads on until the unfinished commit ends, without keeping what it
-// reads, and writes the lines that wait for it.
-func (p *printer) lookAhead(ctx context.Context, log eventlog.Log, topic string, n int32) error {
+// reads, and writes the lines that wait for it. If it has not ended by the
+// present end, its lines stay open.
+func (p *printer) lookAhead(ctx context.Context, s source) error {
+	s.live = false
 	fold, err := partition.Restore(p.fold.AppendSnapshot(nil), partition.Memory{})
 	if err != nil {
-		return fmt.Errorf("partition %d: %w", n, err)
+		return fmt.Errorf("partition %d: %w", s.part, err)
 	}
 	fate := partition.Result{Verdict: partition.Open}
-	err = follow(ctx, log, topic, n, p.fold.Next(), func(r eventlog.Record) error {
+	err = s.each(ctx, p.fold.Next(), func(r eventlog.Record) error {
 		got, err := fold.Step(r.Offset, r.Key, r.Header, r.Value)
 		if err != nil {
 			return errEnough // the printer will meet it too
 		}
 		if ends(got) {
-			fate = fateOf(got, p.line(n, r))
+			fate = fateOf(got, p.line(s.part, r))
 			return errEnough
 		}
 		return nil
@@ -181,11 +210,8 @@ func (p *printer) write() error {
 		if p.waiting[i].Offset < p.from {
 			continue
 		}
-		if err := p.out.Encode(&p.waiting[i]); err != nil {
-			return fmt.Errorf("write the records: %w", err)
-		}
-		if p.left--; p.left == 0 {
-			return errEnough
+		if err := p.to.put(&p.waiting[i]); err != nil {
+			return err
 		}
 	}
 	return nil

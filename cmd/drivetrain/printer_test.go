@@ -23,9 +23,9 @@ func printed(t *testing.T, records []eventlog.Record, window int) string {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	p := newPrinter(&out, 0)
+	p := newPrinter(newSink(&out, 0))
 	p.window = window
-	if err := p.partition(t.Context(), log, "t", 0, 0); err != nil {
+	if err := p.partition(t.Context(), source{log: log, topic: "t"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	if cap(p.waiting) > 2*window+8 {
@@ -97,4 +97,17 @@ func chaos(r *rand.Rand, n int) []eventlog.Record {
 		}
 	}
 	return out
+}
+
+func TestALimitHoldsForAllPrintersTogether(t *testing.T) {
+	var out bytes.Buffer
+	to := newSink(&out, 2)
+	for n, want := range []error{nil, errEnough, errEnough, errEnough} {
+		if err := to.put(&line{}); err != want {
+			t.Errorf("line %d: %v, want %v", n, err, want)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 2 {
+		t.Errorf("%d lines are written", n)
+	}
 }

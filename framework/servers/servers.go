@@ -148,21 +148,31 @@ func FromEnv(dir string) framework.Config {
 }
 
 func fromEnv(dir string) Config {
-	c := Config{
-		Kafka: kafkalog.Config{Brokers: addresses(envKafka), TLS: secure("KAFKA_TLS")},
+	return Config{
+		Kafka: Kafka(),
 		Redis: redis.UniversalOptions{Addrs: addresses(envRedis), TLSConfig: secure("REDIS_TLS"),
 			Username: os.Getenv("REDIS_USER"), Password: os.Getenv("REDIS_PASSWORD")},
 		Elasticsearch: esstore.Config{URLs: addresses(envSearch), User: os.Getenv("ELASTICSEARCH_USER"),
 			Password: os.Getenv("ELASTICSEARCH_PASSWORD"), APIKey: os.Getenv("ELASTICSEARCH_API_KEY")},
 		Dir: dir,
 	}
+}
+
+// Kafka returns what FromEnv reads of Kafka's variables, for programs that look
+// at the log alone. Without KAFKA_BROKERS it has no Brokers.
+func Kafka() kafkalog.Config {
+	c := kafkalog.Config{Brokers: addresses(envKafka), TLS: secure("KAFKA_TLS")}
 	if user := os.Getenv("KAFKA_USER"); user != "" {
-		c.Kafka.SASL = &kafkalog.SASL{Mechanism: os.Getenv("KAFKA_SASL"), User: user, Password: os.Getenv("KAFKA_PASSWORD")}
+		c.SASL = &kafkalog.SASL{Mechanism: os.Getenv("KAFKA_SASL"), User: user, Password: os.Getenv("KAFKA_PASSWORD")}
 	}
 	return c
 }
 
+// addresses returns those that a variable joins by commas, or none.
 func addresses(name string) []string {
+	if os.Getenv(name) == "" {
+		return nil
+	}
 	list := strings.Split(os.Getenv(name), ",")
 	for i := range list {
 		list[i] = strings.TrimSpace(list[i])

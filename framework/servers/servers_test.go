@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
 	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
@@ -34,6 +35,25 @@ func TestWithSomeServersNamedTheMissingOnesAreNamed(t *testing.T) {
 	_, err := servers.FromEnv(t.TempDir()).Open(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "set KAFKA_BROKERS and ELASTICSEARCH_URL too") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestKafkaIsReachedAsTheVariablesSay(t *testing.T) {
+	clear(t)
+	for _, name := range []string{"KAFKA_TLS", "KAFKA_SASL", "KAFKA_USER", "KAFKA_PASSWORD"} {
+		t.Setenv(name, "")
+	}
+	if c := servers.Kafka(); len(c.Brokers) != 0 || c.TLS != nil || c.SASL != nil {
+		t.Errorf("of an empty environment it makes %+v", c)
+	}
+	for name, value := range map[string]string{"KAFKA_BROKERS": "a:1, b:2", "KAFKA_TLS": "yes", "KAFKA_SASL": "plain",
+		"KAFKA_USER": "maya", "KAFKA_PASSWORD": "secret"} {
+		t.Setenv(name, value)
+	}
+	c := servers.Kafka()
+	if strings.Join(c.Brokers, " ") != "a:1 b:2" || c.TLS == nil || c.SASL == nil ||
+		*c.SASL != (kafkalog.SASL{Mechanism: "plain", User: "maya", Password: "secret"}) {
+		t.Errorf("it makes %+v", c)
 	}
 }
 

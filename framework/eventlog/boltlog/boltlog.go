@@ -70,7 +70,10 @@ type Log struct {
 	writer writer // belongs to the writing goroutine
 }
 
-var _ eventlog.Log = (*Log)(nil)
+var (
+	_ eventlog.Log    = (*Log)(nil)
+	_ eventlog.Lister = (*Log)(nil)
+)
 
 // partition is what is known of a partition without looking into the file.
 type partition struct {
@@ -256,15 +259,35 @@ func (l *Log) has(t eventlog.Topic) error {
 	return nil
 }
 
-// Topics returns the topics of the file, in no particular order.
-func (l *Log) Topics() []eventlog.Topic {
+// Topics implements [eventlog.Lister].
+func (l *Log) Topics(ctx context.Context) ([]eventlog.Topic, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case <-l.done:
+		return nil, eventlog.ErrClosed
+	default:
+	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	ts := make([]eventlog.Topic, 0, len(l.topics))
 	for name, ps := range l.topics {
 		ts = append(ts, eventlog.Topic{Name: name, Partitions: len(ps)})
 	}
-	return ts
+	return ts, nil
+}
+
+// Start implements [eventlog.Lister]. It is 0: the file keeps every record.
+func (l *Log) Start(ctx context.Context, topic string, part int32) (int64, error) {
+	_, err := l.find(topic, part)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("start of %s/%d: %w", topic, part, err)
+	}
+	return 0, err
 }
 
 // Close implements [eventlog.Log]. An append being written is finished and

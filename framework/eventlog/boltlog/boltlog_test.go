@@ -33,6 +33,12 @@ func TestOffsets(t *testing.T) {
 	})
 }
 
+func TestWhatTheFileHoldsIsListed(t *testing.T) {
+	eventlogtest.List(t, func(t *testing.T) eventlog.Log {
+		return open(t, filepath.Join(t.TempDir(), "log.db"), boltlog.Options{})
+	})
+}
+
 func open(t *testing.T, path string, o boltlog.Options) *boltlog.Log {
 	t.Helper()
 	l, err := boltlog.Open(path, o)

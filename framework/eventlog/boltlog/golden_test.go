@@ -14,7 +14,10 @@ import (
 // listing writes a log as text: a line for each record.
 func listing(t *testing.T, l *boltlog.Log) string {
 	t.Helper()
-	topics := l.Topics()
+	topics, err := l.Topics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	slices.SortFunc(topics, func(a, b eventlog.Topic) int { return strings.Compare(a.Name, b.Name) })
 	var s strings.Builder
 	for _, topic := range topics {

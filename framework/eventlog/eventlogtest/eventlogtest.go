@@ -6,7 +6,8 @@
 //	}
 //
 // A driver that shares partitions among processes passes Assign too, one that
-// keeps how far groups have got Offsets, one that keeps all over a restart Reopen.
+// keeps how far groups have got Offsets, one that keeps all over a restart Reopen,
+// one that can say what it holds List.
 //
 // Each test asks for a log of its own and makes topics whose names no other
 // test or run uses, so that all of them may lie on one server.

@@ -15,7 +15,7 @@
 // error other than the contract's own means, only the log itself can tell.
 //
 // Where to look: append.go writes, read.go and slot.go read, topics.go creates
-// and checks topics, assign.go shares partitions among processes, connect.go
+// and checks topics, list.go lists them, assign.go shares partitions among processes, connect.go
 // holds what both libraries need to connect, errors.go says which failure means
 // what.
 package kafkalog
@@ -71,6 +71,10 @@ type Config struct {
 	// of this, or one batch. A full feed costs one fetch that is thrown away, so
 	// small values cost work. 64 KiB to 1 GiB, default 4 MiB.
 	ReadAhead int
+	// Markers makes readers return the markers that end others' transactions, as
+	// records without a header, so that the last offset before the end is always
+	// a record's. Default: they are left out.
+	Markers bool
 	// MaxReaders bounds the readers of one partition at the same time, and so
 	// the clients that read. Default 32.
 	MaxReaders int

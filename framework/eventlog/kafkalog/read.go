@@ -29,8 +29,8 @@ var _ eventlog.Reader = (*reader)(nil)
 
 // Read implements [eventlog.Log]. It asks the cluster, 5 s at most, only for a
 // topic that it does not know yet. Records of transactions that were aborted or
-// are open are delivered too; Kafka's own markers are not, so offsets may have
-// gaps in a topic to which others write.
+// are open are delivered too; Kafka's own markers only with Config.Markers, so
+// offsets may have gaps in a topic to which others write.
 func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, openTimeout)
 	defer cancel()

@@ -91,14 +91,18 @@ const (
 )
 
 func newSlot(cfg Config, auth sasl.Mechanism) (*slot, error) {
-	client, err := kgo.NewClient(append(cfg.options(auth),
+	opts := append(cfg.options(auth),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadUncommitted()),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(cfg.FetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(int32(min(maxFetch, cfg.ReadAhead/4))),
-	)...)
+	)
+	if cfg.Markers {
+		opts = append(opts, kgo.KeepControlRecords())
+	}
+	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("another reader of the same partition: %w", err)
 	}
