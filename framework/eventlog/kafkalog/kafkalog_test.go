@@ -19,6 +19,10 @@ func TestConformance(t *testing.T) {
 	eventlogtest.Run(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }
 
+func TestOffsets(t *testing.T) {
+	eventlogtest.Offsets(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
+}
+
 // open opens a log that is closed with the test.
 func open(tb testing.TB, cfg kafkalog.Config) *kafkalog.Log {
 	tb.Helper()
