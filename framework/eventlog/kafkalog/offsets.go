@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
+
+// coordinatorTimeout bounds the wait for a group's coordinator.
+const coordinatorTimeout = 10 * time.Second
 
 var _ eventlog.Offsets = (*Log)(nil)
 
@@ -39,7 +43,7 @@ func (l *Log) commitOffset(ctx context.Context, group, topic string, part int32,
 	defer cancel()
 	var offsets kadm.Offsets
 	offsets.AddOffset(topic, part, next, -1)
-	err := l.admin.CommitAllOffsets(ctx, group, offsets)
+	err := coordinated(ctx, func() error { return l.admin.CommitAllOffsets(ctx, group, offsets) })
 	if missing(err) {
 		return l.lost(ctx, topic, part)
 	}
@@ -69,7 +73,11 @@ func (l *Log) committed(ctx context.Context, group, topic string, part int32) (i
 	}
 	ctx, cancel := l.bound(ctx)
 	defer cancel()
-	all, err := l.admin.FetchOffsets(ctx, group)
+	var all kadm.OffsetResponses
+	err := coordinated(ctx, func() (err error) {
+		all, err = l.admin.FetchOffsets(ctx, group)
+		return err
+	})
 	switch {
 	case errors.Is(err, kerr.GroupIDNotFound): // some brokers say so, others name no offset
 		return -1, nil
@@ -84,4 +92,21 @@ func (l *Log) committed(ctx context.Context, group, topic string, part int32) (i
 		return 0, fmt.Errorf("broker: %w", found.Err)
 	}
 	return found.At, nil
+}
+
+// coordinated does a call again while the group's coordinator is being found, 10 s
+// at most: in a new cluster the first call makes the topic that the brokers keep
+// offsets in.
+func coordinated(ctx context.Context, call func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, coordinatorTimeout)
+	defer cancel()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := call()
+		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
+			return err
+		}
+		if wait(ctx, pause) != nil {
+			return err
+		}
+	}
 }
