@@ -29,9 +29,8 @@ type process struct {
 // Run opens the log and the stores, serves the partitions that are assigned to
 // this process (all, unless the log shares them), and follows the log with the
 // views and effects, until ctx ends. Then it stops in order (commands, views and
-// effects, stores) and
-// returns nil, or what closing said. It returns early with what keeps it from
-// running at all, and may be called once.
+// effects, stores) and returns nil, or what closing said. It returns early with
+// what keeps it from running at all, and may be called once.
 func (a *App) Run(ctx context.Context) (err error) {
 	if a.started.Swap(true) {
 		return errors.New("framework: Run was called before; make a new App")
@@ -156,7 +155,7 @@ func (a *App) generation(name string) view.Generation {
 
 // Unready returns the reasons why the application is not ready, none if it is:
 // every partition assigned to this process is served, every view has passed the
-// end that the log had at start, and no effect has stopped for good. One that lags
+// end that the log had at start, and no effect of these partitions has stopped for good. One that lags
 // or waits keeps nobody from being served.
 func (a *App) Unready() []string {
 	p := a.process.Load()
@@ -182,7 +181,7 @@ func (a *App) Unready() []string {
 	}
 	for name, deliveries := range p.effects {
 		for n, d := range deliveries {
-			if s := d.Status(); s.Final {
+			if s := d.Status(); s.Final && p.stations[n].owner.Load() != nil {
 				why = append(why, fmt.Sprintf("effect %s, partition %d: %v", name, n, s.Err))
 			}
 		}

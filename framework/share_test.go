@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
@@ -229,6 +232,24 @@ func TestAnEffectRunsWhereItsPartitionIsServed(t *testing.T) {
 	})
 	toB.proposals <- []int32{0}
 	told("a1", "a2", "b2", "b3")
+}
+
+func TestAnEffectThatHasStoppedIsNamedWhereItsPartitionIsServed(t *testing.T) {
+	c := newCrew(t)
+	forgot := &aggregates.Type[tally, fact]{Name: "tally", Evolve: tallies.Evolve,
+		Events: event.Types[fact]{"tally.forgotten": event.As[fact, counted]()}}
+	a, toA, _ := c.startWith(&projections.Effect[fact]{Name: "tell", From: forgot.Stream(),
+		Do: func(context.Context, projections.Event[fact]) error { return nil }}, 0, 1)
+	c.ready(a)
+	if _, err := a.Execute(context.Background(), call(idsOf()[0])); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return len(a.Unready()) == 1 })
+	if why := a.Unready()[0]; !strings.HasPrefix(why, "effect tell, partition 0: ") {
+		t.Errorf("unready: %s", why)
+	}
+	toA.proposals <- []int32{1}
+	c.ready(a)
 }
 
 func TestAProcessThatIsFencedEndsWithTheReason(t *testing.T) {

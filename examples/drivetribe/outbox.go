@@ -45,8 +45,12 @@ func outboxOn(publisher message.Publisher, app string, logger *slog.Logger) (*ou
 		return message.Messages{m}, nil
 	})
 	go func() { o.ended <- router.Run(context.Background()) }()
-	<-router.Running()
-	return o, nil
+	select {
+	case <-router.Running():
+		return o, nil
+	case err := <-o.ended:
+		return nil, err
+	}
 }
 
 // close ends the outbox; what was not delivered by then is delivered after the
