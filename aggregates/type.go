@@ -133,34 +133,41 @@ func (t *Type[S, E]) Upcast(name string, data []byte) (nowName string, nowData [
 
 // Stream is the events of one or several aggregate types, as a view reads them.
 type Stream[E any] struct {
-	from map[string]func(name string, data []byte) (E, error) // by aggregate type
+	from map[string]source[E] // by aggregate type
 	err  error
+}
+
+// source is the events of one aggregate type.
+type source[E any] struct {
+	decode  func(name string, data []byte) (E, error)
+	current func(name string) string
 }
 
 // Stream returns the events of all aggregates of this type.
 func (t *Type[S, E]) Stream() Stream[E] {
 	decode := func(name string, data []byte) (E, error) { return t.catalog.Decode(t.codec(), name, data) }
-	return Stream[E]{map[string]func(string, []byte) (E, error){t.Name: decode}, t.Check()}
+	current := func(name string) string { return t.catalog.Current(name) }
+	return Stream[E]{map[string]source[E]{t.Name: {decode, current}}, t.Check()}
 }
 
 // Any returns s with its events as plain values, to be merged with others.
 func (s Stream[E]) Any() Stream[any] {
-	out := Stream[any]{make(map[string]func(string, []byte) (any, error), len(s.from)), s.err}
-	for name, decode := range s.from {
-		out.from[name] = func(event string, data []byte) (any, error) { return decode(event, data) }
+	out := Stream[any]{make(map[string]source[any], len(s.from)), s.err}
+	for name, from := range s.from {
+		out.from[name] = source[any]{func(event string, data []byte) (any, error) { return from.decode(event, data) }, from.current}
 	}
 	return out
 }
 
 // Merge returns the events of all the streams.
 func Merge(streams ...Stream[any]) Stream[any] {
-	out := Stream[any]{from: make(map[string]func(string, []byte) (any, error))}
+	out := Stream[any]{from: make(map[string]source[any])}
 	for _, s := range streams {
-		for name, decode := range s.from {
-			if out.from[name] != nil {
+		for name, from := range s.from {
+			if out.Has(name) {
 				out.err = fmt.Errorf("aggregates.Merge: two streams of %q; give each aggregate type once", name)
 			}
-			out.from[name] = decode
+			out.from[name] = from
 		}
 		if s.err != nil {
 			out.err = s.err
@@ -181,9 +188,13 @@ func (s Stream[E]) Check() error {
 func (s Stream[E]) Types() []string { return slices.Sorted(maps.Keys(s.from)) }
 
 // Has reports whether the stream holds the events of an aggregate type.
-func (s Stream[E]) Has(aggregate string) bool { return s.from[aggregate] != nil }
+func (s Stream[E]) Has(aggregate string) bool { return s.from[aggregate].decode != nil }
 
 // Decode reads an event of an aggregate type that the stream has.
 func (s Stream[E]) Decode(aggregate, name string, data []byte) (E, error) {
-	return s.from[aggregate](name, data)
+	return s.from[aggregate].decode(name, data)
 }
+
+// Current returns the name under which an event of an aggregate type that the
+// stream has, recorded as name, is written today.
+func (s Stream[E]) Current(aggregate, name string) string { return s.from[aggregate].current(name) }

@@ -22,6 +22,7 @@ type App struct {
 	aggregates map[string]Aggregate
 	commands   map[commandKey]Command
 	views      map[string]View
+	effects    map[string]Effect
 	*running
 }
 
@@ -57,7 +58,7 @@ func New(cfg Config) *App {
 		panic("framework: Config.Open is nil; take a Config from package embedded or servers")
 	}
 	return &App{cfg: cfg, aggregates: map[string]Aggregate{}, commands: map[commandKey]Command{}, views: map[string]View{},
-		running: newRunning()}
+		effects: map[string]Effect{}, running: newRunning()}
 }
 
 // Config returns the configuration with its defaults filled in.
@@ -84,19 +85,34 @@ func (a *App) AddCommand(c Command) {
 // AddView registers a view; use projections.Register. It panics on a name that
 // is taken or does not fit.
 func (a *App) AddView(v View) {
-	_, taken := a.views[v.Name]
-	switch {
-	case !appName.MatchString(v.Name):
-		panic(fmt.Errorf("view %q: a name must match %s", v.Name, appName))
-	case taken:
-		panic(fmt.Errorf("view %s is registered twice", v.Name))
-	}
+	a.checkName("view", v.Name)
 	for _, field := range v.Is {
 		if slices.Contains([]string{"q", "skip", "limit"}, field) {
 			panic(fmt.Errorf("view %s: keyword field %q has the name of a query parameter; name it otherwise", v.Name, field))
 		}
 	}
 	a.views[v.Name] = v
+}
+
+// AddEffect registers an effect; use projections.Register. It panics on a name
+// that is taken, by a view too, or does not fit.
+func (a *App) AddEffect(e Effect) {
+	a.checkName("effect", e.Name)
+	a.effects[e.Name] = e
+}
+
+// checkName panics on a name that no view or effect may have, or that one has.
+func (a *App) checkName(what, name string) {
+	_, view := a.views[name]
+	_, effect := a.effects[name]
+	switch {
+	case !appName.MatchString(name):
+		panic(fmt.Errorf("%s %q: a name must match %s", what, name, appName))
+	case view && what == "view" || effect && what == "effect":
+		panic(fmt.Errorf("%s %s is registered twice", what, name))
+	case view || effect:
+		panic(fmt.Errorf("%s %s: views and effects may not share a name; name one of them otherwise", what, name))
+	}
 }
 
 // Aggregates returns the aggregate types, by name.
@@ -114,6 +130,11 @@ func (a *App) Commands() []Command {
 // Views returns the views, by name.
 func (a *App) Views() []View {
 	return sorted(a.views, func(x, y View) int { return cmp.Compare(x.Name, y.Name) })
+}
+
+// Effects returns the effects, by name.
+func (a *App) Effects() []Effect {
+	return sorted(a.effects, func(x, y Effect) int { return cmp.Compare(x.Name, y.Name) })
 }
 
 func sorted[K comparable, V any](m map[K]V, by func(x, y V) int) []V {

@@ -20,6 +20,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
@@ -54,7 +55,7 @@ type Config struct {
 // Resources is what Config.Open brings, closed by Close when the application has
 // stopped.
 type Resources struct {
-	Log       eventlog.Log
+	Log       eventlog.Log // an eventlog.Offsets too if there are effects
 	Documents view.Documents
 	Search    view.Search
 	Instance  string // the process's name over restarts, for a Log that shares partitions; empty: none
@@ -99,6 +100,14 @@ type View struct {
 	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
 	// the store's.
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
+}
+
+// Effect is an effect as the framework needs it; projections.Register makes one.
+type Effect struct {
+	Name string // of its group of offsets, for ever: [a-z][a-z0-9-]*
+	// Takes and Do are those of stream.DeliveryConfig.
+	Takes func(e *partition.Event) bool
+	Do    func(ctx context.Context, e *partition.Event) error
 }
 
 // ViewKind says how a view is asked.

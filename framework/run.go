@@ -19,17 +19,18 @@ import (
 type process struct {
 	Resources
 	topic    string
-	stations []*station                // by partition
-	tasks    map[string][]*stream.Task // by view, then partition
-	assigned atomic.Bool               // this process knows which partitions are its own
-	logLost  atomic.Pointer[error]     // why the log does not answer; nil while it does
+	stations []*station                    // by partition
+	tasks    map[string][]*stream.Task     // by view, then partition
+	effects  map[string][]*stream.Delivery // by effect, then partition
+	assigned atomic.Bool                   // this process knows which partitions are its own
+	logLost  atomic.Pointer[error]         // why the log does not answer; nil while it does
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
 // this process (all, unless the log shares them), and follows the log with the
-// views, until ctx ends. Then it stops in order (commands, views, stores) and
-// returns nil, or what closing said. It returns early with what keeps it from
-// running at all, and may be called once.
+// views and effects, until ctx ends. Then it stops in order (commands, views and
+// effects, stores) and returns nil, or what closing said. It returns early with
+// what keeps it from running at all, and may be called once.
 func (a *App) Run(ctx context.Context) (err error) {
 	if a.started.Swap(true) {
 		return errors.New("framework: Run was called before; make a new App")
@@ -42,7 +43,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeResources(r)) }()
-	p := &process{Resources: r, topic: a.cfg.App + ".events", tasks: make(map[string][]*stream.Task)}
+	p := &process{Resources: r, topic: a.cfg.App + ".events", tasks: make(map[string][]*stream.Task), effects: make(map[string][]*stream.Delivery)}
+	if err := a.checkOffsets(r.Log); err != nil {
+		return err
+	}
 	if err := r.Log.Ensure(ctx, eventlog.Topic{Name: p.topic, Partitions: a.cfg.Partitions}); err != nil {
 		return err
 	}
@@ -72,6 +76,16 @@ func (a *App) checkReads() error {
 	return nil
 }
 
+// checkOffsets returns an error if there are effects, and the log cannot keep what
+// they have done.
+func (a *App) checkOffsets(log eventlog.Log) error {
+	if _, ok := log.(eventlog.Offsets); ok || len(a.effects) == 0 {
+		return nil
+	}
+	return fmt.Errorf("framework: effect %s needs a log that keeps its progress, and %T is no eventlog.Offsets: use one of the drivers that are, or register no effect",
+		a.Effects()[0].Name, log)
+}
+
 func closeResources(r Resources) error {
 	if r.Close == nil {
 		return nil
@@ -79,8 +93,8 @@ func closeResources(r Resources) error {
 	return r.Close()
 }
 
-// furnish makes a station for each partition, and a task for each view and
-// partition.
+// furnish makes a station for each partition, and a task or a delivery for each
+// view or effect and partition.
 func (a *App) furnish(p *process) {
 	_, shared := p.Log.(eventlog.Assigner)
 	for _, v := range a.Views() {
@@ -90,6 +104,7 @@ func (a *App) furnish(p *process) {
 				Log: p.Log, Topic: p.topic, Partition: n, Operator: operator, Shared: shared, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
 		}
 	}
+	a.furnishEffects(p)
 	owner := a.ownerConfig(p)
 	for n := range int32(a.cfg.Partitions) {
 		owner.Partition = n
@@ -97,7 +112,25 @@ func (a *App) furnish(p *process) {
 		for _, tasks := range p.tasks {
 			s.tasks = append(s.tasks, tasks[n])
 		}
+		for _, deliveries := range p.effects {
+			s.effects = append(s.effects, deliveries[n])
+		}
 		p.stations = append(p.stations, s)
+	}
+}
+
+func (a *App) furnishEffects(p *process) {
+	if len(a.effects) == 0 {
+		return
+	}
+	metrics := newEffectMetrics(a.cfg.Metrics)
+	for _, e := range a.Effects() {
+		attempted := metrics.of(e.Name)
+		for n := range int32(a.cfg.Partitions) {
+			p.effects[e.Name] = append(p.effects[e.Name], stream.NewDelivery(stream.DeliveryConfig{
+				Name: e.Name, Log: p.Log, Offsets: p.Log.(eventlog.Offsets), Group: a.cfg.App + "." + e.Name,
+				Topic: p.topic, Partition: n, Takes: e.Takes, Do: e.Do, Attempted: attempted, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
+		}
 	}
 }
 
@@ -121,8 +154,9 @@ func (a *App) generation(name string) view.Generation {
 }
 
 // Unready returns the reasons why the application is not ready, none if it is:
-// every partition assigned to this process is served, and every view has passed
-// the end that the log had at start.
+// every partition assigned to this process is served, every view has passed the
+// end that the log had at start, and no effect of these partitions has stopped for good. One that lags
+// or waits keeps nobody from being served.
 func (a *App) Unready() []string {
 	p := a.process.Load()
 	if p == nil {
@@ -143,6 +177,13 @@ func (a *App) Unready() []string {
 	for name, tasks := range p.tasks {
 		if err := whole(name, tasks); err != nil {
 			why = append(why, err.Error())
+		}
+	}
+	for name, deliveries := range p.effects {
+		for n, d := range deliveries {
+			if s := d.Status(); s.Final && p.stations[n].owner.Load() != nil {
+				why = append(why, fmt.Sprintf("effect %s, partition %d: %v", name, n, s.Err))
+			}
 		}
 	}
 	slices.Sort(why)

@@ -14,13 +14,14 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// station is one partition in this process: it is served and its views are
-// written here, or another process does so and the views are watched.
+// station is one partition in this process: it is served, its views are written
+// and its effects run here, or another process does so and the views are watched.
 type station struct {
-	config cluster.OwnerConfig
-	tasks  []*stream.Task
-	owner  atomic.Pointer[cluster.Owner] // nil: another process's
-	leave  func()                        // ends what start began, and waits for it
+	config  cluster.OwnerConfig
+	tasks   []*stream.Task
+	effects []*stream.Delivery
+	owner   atomic.Pointer[cluster.Owner] // nil: another process's
+	leave   func()                        // ends what start began, and waits for it
 }
 
 // start begins to serve, or to watch.
@@ -41,6 +42,11 @@ func (s *station) start(serve bool) {
 				t.Watch(following)
 			}
 		})
+	}
+	if serve {
+		for _, d := range s.effects {
+			tasks.Go(func() { d.Run(following) })
+		}
 	}
 	s.leave = func() { // the owner first, so that views may see what it accepted last
 		s.owner.Store(nil)

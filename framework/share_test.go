@@ -4,16 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
+	"github.com/drivetrain-go/drivetrain/projections"
 )
 
 // sharedLog is a process's connection to a log, with an assignment that the test
@@ -67,12 +72,20 @@ func newCrew(t *testing.T) *crew {
 
 // start starts a process that serves the given partitions of two.
 func (c *crew) start(serves ...int32) (*framework.App, *sharedLog, func() error) {
+	return c.startWith(nil, serves...)
+}
+
+// startWith is start with an effect, if it is not nil.
+func (c *crew) startWith(effect *projections.Effect[fact], serves ...int32) (*framework.App, *sharedLog, func() error) {
 	l := &sharedLog{Log: c.log.Connect(), proposals: make(chan []int32, 1)}
 	l.proposals <- serves
 	app := framework.New(framework.Config{App: "test", Partitions: 2, Open: func(context.Context) (framework.Resources, error) {
 		return framework.Resources{Log: l, Documents: c.stores.Documents, Search: c.stores.Search}, nil
 	}})
 	register(app)
+	if effect != nil {
+		projections.Register(app, effect)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx) }()
@@ -170,6 +183,73 @@ func TestAPartitionMovesWithNothingLostOrDoubled(t *testing.T) {
 	if got := frameworktest.Ask(t, b, "shown", framework.Query{Key: ids[1], Min: frameworktest.After(last)}); got != `{"n":1}` {
 		t.Errorf("the view shows %s", got)
 	}
+}
+
+// An effect of the partition that moves is under way then: it is cut off, and done
+// by the process that takes over; what was done is not.
+func TestAnEffectRunsWhereItsPartitionIsServed(t *testing.T) {
+	c := newCrew(t)
+	var mu sync.Mutex
+	var calls []string
+	effect := func(process string) *projections.Effect[fact] {
+		return &projections.Effect[fact]{Name: "tell", From: tallies.Stream(), Do: func(ctx context.Context, e projections.Event[fact]) error {
+			mu.Lock()
+			calls = append(calls, fmt.Sprint(process, e.Version))
+			mu.Unlock()
+			if process == "a" && e.Version == 2 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}}
+	}
+	told := func(want ...string) {
+		t.Helper()
+		var got []string
+		eventually(t, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			got = slices.Clone(calls)
+			return len(got) >= len(want)
+		})
+		if !slices.Equal(got, want) {
+			t.Fatalf("calls %v, want %v", got, want)
+		}
+	}
+	a, toA, _ := c.startWith(effect("a"), 0, 1)
+	b, toB, _ := c.startWith(effect("b"))
+	c.ready(a, b)
+	id := idsOf()[0]
+	for range 3 {
+		if _, err := a.Execute(context.Background(), call(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told("a1", "a2")
+	toA.proposals <- []int32{1}
+	eventually(t, func() bool {
+		next, known, err := c.log.Committed(context.Background(), "test.tell", "test.events", 0)
+		return err == nil && known && next == 2 // behind the claim and the first event
+	})
+	toB.proposals <- []int32{0}
+	told("a1", "a2", "b2", "b3")
+}
+
+func TestAnEffectThatHasStoppedIsNamedWhereItsPartitionIsServed(t *testing.T) {
+	c := newCrew(t)
+	forgot := &aggregates.Type[tally, fact]{Name: "tally", Evolve: tallies.Evolve,
+		Events: event.Types[fact]{"tally.forgotten": event.As[fact, counted]()}}
+	a, toA, _ := c.startWith(&projections.Effect[fact]{Name: "tell", From: forgot.Stream(),
+		Do: func(context.Context, projections.Event[fact]) error { return nil }}, 0, 1)
+	c.ready(a)
+	if _, err := a.Execute(context.Background(), call(idsOf()[0])); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return len(a.Unready()) == 1 })
+	if why := a.Unready()[0]; !strings.HasPrefix(why, "effect tell, partition 0: ") {
+		t.Errorf("unready: %s", why)
+	}
+	toA.proposals <- []int32{1}
+	c.ready(a)
 }
 
 func TestAProcessThatIsFencedEndsWithTheReason(t *testing.T) {

@@ -29,18 +29,19 @@ func (f *Feed[E]) check() error {
 	return nil
 }
 
-func (f *Feed[E]) register() (framework.View, error) {
+func (f *Feed[E]) register(app *framework.App) error {
 	if err := f.check(); err != nil {
-		return framework.View{}, err
+		return err
 	}
-	return framework.View{Name: f.Name, Kind: framework.Feed, Item: f.Cards.item(), Reads: []string{f.Cards.cards().view},
+	app.AddView(framework.View{Name: f.Name, Kind: framework.Feed, Item: f.Cards.item(), Reads: []string{f.Cards.cards().view},
 		Operator: func(r framework.Resources, g view.Generation) stream.Operator {
 			return &operator{f.Name, func(n int32) stream.Part {
 				return &feedPart[E]{feed: f, sink: sink{store: r.Documents, generation: g, number: n}}
 			}}
 		},
 		Answer: f.page,
-	}, nil
+	})
+	return nil
 }
 
 // page merges the parts of a set and fetches the cards: two round trips.

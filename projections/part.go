@@ -83,10 +83,11 @@ func decode[E any](from aggregates.Stream[E], e *partition.Event) (out Event[E],
 	if !from.Has(string(kind)) {
 		return out, false, nil
 	}
-	out = Event[E]{Aggregate: string(kind), ID: string(id), Version: e.Version, Time: e.Time, Actor: e.Actor}
+	out = Event[E]{Aggregate: string(kind), ID: string(id), Version: e.Version, Time: e.Time, Actor: e.Actor, EventID: e.ID}
 	if out.Fact, err = from.Decode(out.Aggregate, e.Type, e.Data); err != nil {
 		return out, false, err
 	}
+	out.Name = from.Current(out.Aggregate, e.Type)
 	return out, true, nil
 }
 

@@ -1,5 +1,5 @@
-// Package projections declares views: folds of recorded events into documents
-// that are ready to read.
+// Package projections declares what follows recorded events: views, which are
+// folds into documents that are ready to read, and effects.
 //
 //	var Cards = &projections.View[Card, tribe.Event]{
 //		Name: "tribe-card",
@@ -19,6 +19,9 @@
 // Search set, in the search store. A [Feed] keeps sorted sets of documents of
 // another view. A fold is pure: the framework runs it again from the first
 // event whenever a store has lost what it wrote.
+//
+// An [Effect] acts on the world instead, once for each event and, after a crash,
+// perhaps once more.
 package projections
 
 import (
@@ -27,10 +30,11 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// Event is a recorded event as a fold sees it.
+// Event is a recorded event as a fold or an effect sees it.
 type Event[E any] struct {
 	Fact      E
 	Aggregate string // the aggregate type's name
@@ -38,6 +42,8 @@ type Event[E any] struct {
 	Version   uint64 // of the aggregate after this event
 	Time      time.Time
 	Actor     string
+	EventID   event.ID // of the event itself
+	Name      string   // the event's, as it is written today: such as "tribe.founded"
 }
 
 // View is a document of type D for each aggregate that From reads. Its key is
@@ -89,20 +95,18 @@ type Cards interface {
 	item() reflect.Type
 }
 
-// Registered is what Register takes: *View or *Feed.
+// Registered is what Register takes: *View, *Feed or *Effect.
 type Registered interface {
-	register() (framework.View, error)
+	register(*framework.App) error
 }
 
-// Register adds views to an application. It panics, with the fix, on a
-// declaration that cannot work.
-func Register(app *framework.App, views ...Registered) {
-	for _, v := range views {
-		fv, err := v.register()
-		if err != nil {
+// Register adds views and effects to an application. It panics, with the fix, on
+// a declaration that cannot work.
+func Register(app *framework.App, declared ...Registered) {
+	for _, d := range declared {
+		if err := d.register(app); err != nil {
 			panic(err)
 		}
-		app.AddView(fv)
 	}
 }
 
@@ -121,6 +125,7 @@ type Found[D any] struct {
 var (
 	_ Registered = (*View[int, int])(nil)
 	_ Registered = (*Feed[int])(nil)
+	_ Registered = (*Effect[int])(nil)
 	_ Cards      = (*View[int, int])(nil)
 	_ Set        = (*Feed[int])(nil)
 )

@@ -71,7 +71,15 @@ func (v *View[D, E]) check() error {
 	return nil
 }
 
-func (v *View[D, E]) register() (framework.View, error) {
+func (v *View[D, E]) register(app *framework.App) error {
+	fv, err := v.declare()
+	if err == nil {
+		app.AddView(fv)
+	}
+	return err
+}
+
+func (v *View[D, E]) declare() (framework.View, error) {
 	if err := v.check(); err != nil {
 		return framework.View{}, err
 	}

@@ -5,7 +5,8 @@
 //	go run ./examples/drivetribe
 //
 // Read it in this order: tribe (facts, state, decisions; user and post are made
-// the same way), views (what is shown), and this file, which puts them together.
+// the same way), views (what is shown), effects (what other systems are told), and
+// this file, which puts them together; outbox.go is the way to the others.
 package main
 
 import (
@@ -24,6 +25,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/api"
 	"github.com/drivetrain-go/drivetrain/commands"
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/effects"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/tribe"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/user"
@@ -56,14 +58,20 @@ func explain(err error) string {
 }
 
 // run serves Drivetribe until ctx ends.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parse(args, stdout, stderr)
 	if err != nil {
 		return err
 	}
 	cfg, opened := config(o, stderr)
+	out, err := openOutbox(o.app, cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.close()) }()
 	app := framework.New(cfg)
 	register(app)
+	projections.Register(app, effects.AnnounceTribes("//"+o.app, out.feed.Deliver))
 	var background sync.WaitGroup
 	defer background.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -98,7 +106,7 @@ func config(o options, stderr io.Writer) (framework.Config, <-chan struct{}) {
 	return cfg, opened
 }
 
-// register declares all that Drivetribe is.
+// register declares all that Drivetribe is, but for what it tells others.
 func register(app *framework.App) {
 	commands.Handle(app, user.Type, "register", user.User.Register)
 	commands.Handle(app, tribe.Type, "found", tribe.Tribe.Found)

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/drivetrain-go/drivetrain/examples/drivetribe/effects"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/tribe"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/user"
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/projections"
 )
 
 var update = flag.Bool("update", false, "add new names to testdata/wire-names.txt; none is ever taken out")
@@ -48,7 +50,7 @@ func TestWireNamesStay(t *testing.T) {
 
 func TestADisappearedWireNameIsNoticed(t *testing.T) {
 	names := wireNames()
-	for _, name := range []string{"aggregate post", "command tribe join", "event tribe.created", "view search", "view post-card .bumps",
+	for _, name := range []string{"aggregate post", "command tribe join", "event tribe.created", "view search", "view post-card .bumps", "effect announce-tribes",
 		"command post publish .tribe", "event post.published .author"} {
 		rest := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 		if gone, added := compare(names, rest); !slices.Equal(gone, []string{name}) || added != nil {
@@ -79,6 +81,7 @@ func wireNames() []string {
 			return framework.Resources{}, errors.New("not to be opened")
 		}})
 	register(app)
+	projections.Register(app, effects.AnnounceTribes("//drivetribe", nil))
 	names := slices.Concat(user.Type.Events.Names(), tribe.Type.Events.Names(), post.Type.Events.Names())
 	for i, n := range names {
 		names[i] = "event " + n
@@ -97,6 +100,9 @@ func wireNames() []string {
 	}
 	for _, v := range app.Views() {
 		names = append(append(names, "view "+v.Name), fields("view "+v.Name, v.Item)...)
+	}
+	for _, e := range app.Effects() {
+		names = append(names, "effect "+e.Name)
 	}
 	return names
 }

@@ -3,7 +3,7 @@
 //
 //	pub, err := bus.Publisher(bus.Config{Brokers: brokers})
 //	router, err := bus.Router(bus.RouterConfig{Poison: "app.poison", Publisher: pub})
-//	feed := bus.NewFeed() // what a projection task delivers to
+//	feed := bus.NewFeed() // what an effect delivers to, see projections.Effect
 //	router.AddHandler("out", "events", feed, "app.out", pub, handle)
 //	go router.Run(ctx)
 //	msg, err := bus.CloudEvent("//app", id, &envelope, data)

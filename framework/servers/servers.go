@@ -5,7 +5,7 @@
 //
 // takes the servers from the environment, and with none named there runs the
 // application embedded. A program that has its own configuration fills in a
-// [Config].
+// [Config]. [PublisherFromEnv] is the way of an application's effects to others.
 package servers
 
 import (
@@ -18,10 +18,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/bus"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
@@ -66,6 +68,18 @@ func (c Config) open(ctx context.Context) (r framework.Resources, err error) {
 	r.Log, r.Documents, r.Search = log, redisstore.New(client), search
 	r.Close = func() error { return errors.Join(log.Close(), client.Close(), search.Close()) }
 	return r, nil
+}
+
+// Publisher returns a publisher of messages to topics beside the log, on the same
+// brokers and with the same TLS and SASL, which are put into b. It connects when it
+// is used; the caller closes it.
+func (c Config) Publisher(b bus.Config) (message.Publisher, error) {
+	auth, err := c.Kafka.SASL.ForKafkaGo()
+	if err != nil {
+		return nil, fmt.Errorf("servers: %w", err)
+	}
+	b.Brokers, b.TLS, b.SASL = c.Kafka.Brokers, c.Kafka.TLS, auth
+	return bus.Publisher(b)
 }
 
 func (c Config) check() error {
@@ -134,17 +148,37 @@ func FromEnv(dir string) framework.Config {
 	if !Named() {
 		return embedded.Config(dir)
 	}
-	var missing []string
-	for _, name := range []string{envKafka, envRedis, envSearch} {
-		if os.Getenv(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		err := fmt.Errorf("set %s too, or none of %s, %s and %s to run embedded", list(missing), envKafka, envRedis, envSearch)
+	if err := missing(); err != nil {
 		return framework.Config{Open: func(context.Context) (framework.Resources, error) { return framework.Resources{}, err }}
 	}
 	return fromEnv(dir).Framework()
+}
+
+// missing returns an error if the environment names some of the servers and not
+// the others.
+func missing() error {
+	var names []string
+	for _, name := range []string{envKafka, envRedis, envSearch} {
+		if os.Getenv(name) == "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("set %s too, or none of %s, %s and %s to run embedded", list(names), envKafka, envRedis, envSearch)
+}
+
+// PublisherFromEnv is Config.Publisher on the brokers that the environment names
+// for FromEnv, or bus.Embedded where it names no server.
+func PublisherFromEnv(b bus.Config) (message.Publisher, error) {
+	if !Named() {
+		return bus.Embedded(b.Logger), nil
+	}
+	if err := missing(); err != nil {
+		return nil, err
+	}
+	return fromEnv("").Publisher(b)
 }
 
 func fromEnv(dir string) Config {

@@ -2,9 +2,14 @@ package servers_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/drivetrain-go/drivetrain/framework/bus"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
 	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
@@ -72,5 +77,36 @@ func TestABrokerThatCannotBeReachedIsNamed(t *testing.T) {
 	_, err := servers.FromEnv(t.TempDir()).Open(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestAPublisherGoesWhereTheLogIs(t *testing.T) {
+	clear(t)
+	t.Setenv("KAFKA_SASL", "nope")
+	t.Setenv("KAFKA_USER", "alice")
+	pub, err := servers.PublisherFromEnv(bus.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(pub.Publish("app.out", message.NewMessage("1", nil)), pub.Close()); err != nil {
+		t.Errorf("embedded, with nobody who listens: %v", err)
+	}
+	t.Setenv("KAFKA_BROKERS", "127.0.0.1:1")
+	if _, err := servers.PublisherFromEnv(bus.Config{}); err == nil || !strings.Contains(err.Error(), "set REDIS_ADDR and ELASTICSEARCH_URL too") {
+		t.Errorf("with one server named: %v", err)
+	}
+	t.Setenv("REDIS_ADDR", "127.0.0.1:1")
+	t.Setenv("ELASTICSEARCH_URL", "http://127.0.0.1:1")
+	if _, err := servers.PublisherFromEnv(bus.Config{}); err == nil || !strings.Contains(err.Error(), "want plain") {
+		t.Errorf("an unknown mechanism: %v", err)
+	}
+	t.Setenv("KAFKA_SASL", "plain")
+	pub, err = servers.PublisherFromEnv(bus.Config{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pub.Close()
+	if err := pub.Publish("app.out", message.NewMessage("1", nil)); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("a broker that does not answer: %v", err)
 	}
 }

@@ -122,26 +122,34 @@ func (t *Task) Wait(ctx context.Context, offset int64) error {
 // Run runs the task, again after each failure with a growing pause, until ctx
 // ends. A failure that cannot pass is logged once and shown in Status.
 func (t *Task) Run(ctx context.Context) {
-	var pause clock.Backoff
 	log := t.cfg.Logger.With("operator", t.cfg.Operator.Name(), "partition", t.cfg.Partition)
+	repeat(ctx, t.cfg.Clock, log, "task", t.follow, func(err error, final bool) {
+		t.update(func(s *Status) { s.Err, s.Final = err, final })
+	})
+}
+
+// repeat calls follow again after each failure, with a growing pause, until ctx
+// ends or a failure is final. It tells failed of each, and logs it.
+func repeat(ctx context.Context, clk clock.Clock, log *slog.Logger, what string, follow func(context.Context) error, failed func(err error, final bool)) {
+	var pause clock.Backoff
 	for ctx.Err() == nil {
-		began := t.cfg.Clock.Now()
-		err := t.follow(ctx)
+		began := clk.Now()
+		err := follow(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		final := permanent(err)
-		t.update(func(s *Status) { s.Err, s.Final = err, final })
+		failed(err, final)
 		if final {
-			log.Error("task stopped", "err", err)
+			log.Error(what+" stopped", "err", err)
 			return
 		}
-		if t.cfg.Clock.Now().Sub(began) > time.Minute {
+		if clk.Now().Sub(began) > time.Minute {
 			pause.Reset()
 		}
-		d := pause.Next(t.cfg.Clock)
-		log.Warn("task will start anew", "err", err, "pause", d)
-		clock.Sleep(ctx, t.cfg.Clock, d)
+		d := pause.Next(clk)
+		log.Warn(what+" will start anew", "err", err, "pause", d)
+		clock.Sleep(ctx, clk, d)
 	}
 }
 

@@ -179,6 +179,9 @@ func TestBoltlogsFileIsAsTheReferenceSays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := log.Commit(t.Context(), "app.mail", "app.events", 2, 0x0102); err != nil {
+		t.Fatal(err)
+	}
 	if err := log.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -212,6 +215,7 @@ func readFile(t *testing.T, tx *bbolt.Tx) error {
 	if binary.LittleEndian.Uint32(v[1:]) != sum {
 		t.Errorf("the checksum is not over what follows it and the key")
 	}
+	readOffset(t, tx)
 	r := &cursor{t, v[9:]}
 	for _, want := range []string{"khhvvv", "w"} {
 		n := r.uvarint() + r.uvarint() + r.uvarint()
@@ -221,6 +225,17 @@ func readFile(t *testing.T, tx *bbolt.Tx) error {
 	}
 	r.end()
 	return nil
+}
+
+func readOffset(t *testing.T, tx *bbolt.Tx) {
+	key := []byte("app.mail\x00app.events\x00\x00\x00\x00\x02")
+	v := tx.Bucket([]byte("offsets")).Get(key)
+	if want := []byte{1, 0, 0, 0, 0, 0, 0, 1, 2}; len(v) != 13 || !bytes.Equal(v[:9], want) {
+		t.Fatalf("committed offset: %x, want %x and a checksum", v, want)
+	}
+	if sum := crc32.Checksum(append(bytes.Clone(v[:9]), key...), crc32.MakeTable(crc32.Castagnoli)); binary.LittleEndian.Uint32(v[9:]) != sum {
+		t.Error("the checksum is not over the nine bytes before it and the key")
+	}
 }
 
 // cursor takes documented parts off a slice.

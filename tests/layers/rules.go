@@ -62,7 +62,7 @@ var (
 	framework = join(cluster, "framework")
 	model     = join(framework, "aggregates", "commands", "projections")
 	api       = join(model, "api/...")
-	wiring    = join(api, "framework/eventlog/*", "framework/view/*", "framework/snapshot/*")
+	wiring    = join(api, "framework/eventlog/*", "framework/view/*", "framework/snapshot/*", "framework/bus")
 )
 
 func join(a []string, b ...string) []string { return append(slices.Clip(a), b...) }
@@ -104,6 +104,8 @@ var Default = Rules{
 		{"examples/*", join(wiring, "framework/embedded", "framework/servers", "framework/frameworktest", "examples/..."),
 			"an example shows what a user may import"},
 		{"examples/*/views", join(model, "examples/*/*"), "views are declared from the domain with projections; they know no store and no HTTP"},
+		{"examples/*/effects", join(model, "framework/bus", "examples/*/*"),
+			"effects are declared from the domain with projections, as messages; they know no wiring and no HTTP"},
 		{"examples/*/web/...", []string{"internal/..."}, "pages talk to the API over HTTP, like anybody's"},
 		{"examples/*/*", []string{"aggregates", "framework/event"},
 			"a domain package imports aggregates and event only, so that its test needs no framework and no server"},

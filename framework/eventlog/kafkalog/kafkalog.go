@@ -15,9 +15,9 @@
 // error other than the contract's own means, only the log itself can tell.
 //
 // Where to look: append.go writes, read.go and slot.go read, topics.go creates
-// and checks topics, list.go lists them, assign.go shares partitions among processes, connect.go
-// holds what both libraries need to connect, errors.go says which failure means
-// what.
+// and checks topics, list.go lists them, assign.go shares partitions among
+// processes, offsets.go keeps how far groups have got, connect.go holds what both
+// libraries need to connect, errors.go says which failure means what.
 package kafkalog
 
 import (

@@ -23,6 +23,10 @@ func TestWhatTheClusterHoldsIsListed(t *testing.T) {
 	eventlogtest.List(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }
 
+func TestOffsets(t *testing.T) {
+	eventlogtest.Offsets(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
+}
+
 // open opens a log that is closed with the test.
 func open(tb testing.TB, cfg kafkalog.Config) *kafkalog.Log {
 	tb.Helper()
