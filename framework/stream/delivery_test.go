@@ -17,7 +17,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-const group = "t.out"
+const itsGroup = "t.out"
 
 // world is what a delivery acts on: it writes down what it is told.
 type world struct {
@@ -31,7 +31,7 @@ type world struct {
 }
 
 // Commit lets keeps look at a commit first.
-func (w *world) Commit(ctx context.Context, group, topic string, part int32, next int64) error {
+func (w *world) Commit(ctx context.Context, itsGroup, topic string, part int32, next int64) error {
 	w.mu.Lock()
 	keeps := w.keeps
 	w.commits = append(w.commits, next)
@@ -41,11 +41,11 @@ func (w *world) Commit(ctx context.Context, group, topic string, part int32, nex
 			return err
 		}
 	}
-	return w.log.Commit(ctx, group, topic, part, next)
+	return w.log.Commit(ctx, itsGroup, topic, part, next)
 }
 
-func (w *world) Committed(ctx context.Context, group, topic string, part int32) (int64, bool, error) {
-	return w.log.Committed(ctx, group, topic, part)
+func (w *world) Committed(ctx context.Context, itsGroup, topic string, part int32) (int64, bool, error) {
+	return w.log.Committed(ctx, itsGroup, topic, part)
 }
 
 func (w *world) tell(ctx context.Context, e *partition.Event) error {
@@ -66,7 +66,7 @@ func effects(t *testing.T, f func(*world)) {
 
 // deliver runs a delivery until the test, or the returned function, ends it.
 func (w *world) deliver() (*Delivery, func()) {
-	d := NewDelivery(DeliveryConfig{Name: "out", Log: w.log, Offsets: w, Group: group, Topic: topic, Do: w.tell, Clock: clock.System,
+	d := NewDelivery(DeliveryConfig{Name: "out", Log: w.log, Offsets: w, Group: itsGroup, Topic: topic, Do: w.tell, Clock: clock.System,
 		Takes:     func(e *partition.Event) bool { return e.Type != "other" },
 		Attempted: func(err error) { w.mu.Lock(); w.tried = append(w.tried, err); w.mu.Unlock() },
 		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -95,7 +95,7 @@ func (w *world) wasTold(want string) {
 
 func (w *world) wantCommitted(want int64) {
 	w.Helper()
-	if next, _, err := w.log.Committed(context.Background(), group, topic, 0); next != want || err != nil {
+	if next, _, err := w.log.Committed(context.Background(), itsGroup, topic, 0); next != want || err != nil {
 		w.Fatalf("committed %d, %v, want %d", next, err, want)
 	}
 }
@@ -289,7 +289,7 @@ func TestWhatAnEffectCanNeverReadStopsIt(t *testing.T) {
 
 func TestProgressBeyondTheLogIsAnotherLogs(t *testing.T) {
 	effects(t, func(w *world) {
-		if err := w.log.Commit(t.Context(), group, topic, 0, 7); err != nil {
+		if err := w.log.Commit(t.Context(), itsGroup, topic, 0, 7); err != nil {
 			t.Fatal(err)
 		}
 		d, _ := w.deliver()
