@@ -80,9 +80,10 @@ type attempt struct {
 	txn  *transactions // nil: no transactional outputs
 	snap *snapshots    // nil: none are kept
 
-	ticket     ticket // of what is to be committed as progress
-	claimed    int64  // the position that the ticket stands for
-	committed  int64  // the progress that is known to be committed
+	ticket     ticket // of all that the inputs below claimed have made; nil: done covers all
+	claimed    int64
+	done       int64 // all that the inputs below it have made is acknowledged
+	committed  int64 // the progress that is known to be committed
 	committing bool
 	progressed time.Time // when progress was last committed
 }
@@ -164,7 +165,7 @@ func (a *attempt) open() error {
 	if err := a.openTransactions(); err != nil {
 		return err
 	}
-	a.progressed = a.cfg.Clock.Now()
+	a.progressed, a.done = a.cfg.Clock.Now(), a.core.next
 	reader, err := a.reader()
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
@@ -374,28 +375,31 @@ func (a *attempt) append(g *group, b *box, p int32, batch []eventlog.Record) {
 	})
 }
 
-// progress shows how far a source has got, once its outputs are acknowledged.
+// progress finds out how far the task has got with all that it made acknowledged,
+// and shows it.
 func (a *attempt) progress() {
 	if a.ticket != nil && a.core.covered(a.ticket) {
-		a.update(func(s *TaskStatus) { s.Done = a.claimed })
-		a.commit(a.claimed)
-		a.ticket = nil
+		a.done, a.ticket = a.claimed, nil
+		a.update(func(s *TaskStatus) { s.Done = a.done })
 	}
-	if a.ticket == nil && a.core.next > a.claimed {
+	if a.ticket == nil && a.core.next > a.done {
 		a.ticket, a.claimed = a.core.ticket(), a.core.next
+	}
+	if a.done > a.committed && !a.committing {
+		a.commit(a.done)
 	}
 }
 
-// commit notes progress, often enough for the eye and no oftener.
+// commit commits a source's progress, as often as is good for the eye: it decides
+// nothing.
 func (a *attempt) commit(next int64) {
 	offsets, ok := a.cfg.Log.(eventlog.Offsets)
-	if !ok || a.stage.group == "" || a.txn != nil || a.committing || next <= a.committed {
+	if !ok || a.stage.group == "" || a.txn != nil {
 		return
 	}
 	now := a.cfg.Clock.Now()
 	idle := len(a.rest) == 0 && len(a.runs) == 0
 	if since := now.Sub(a.progressed); since < a.cfg.ProgressEvery && !(idle && since >= tick) {
-		a.claimed = a.committed // ask again
 		return
 	}
 	a.committing, a.progressed = true, now
@@ -405,7 +409,7 @@ func (a *attempt) commit(next int64) {
 		a.committing = false
 		if err != nil {
 			a.cfg.Logger.Warn("progress was not committed", "operator", a.stage.name, "partition", a.part, "err", err)
-			return nil // it is for the eye; the next one follows
+			return nil
 		}
 		a.committed = next
 		return nil
