@@ -103,8 +103,6 @@ func (k *task) grow(s string, full bool) {
 	}
 }
 
-var errNotMine = errors.New("not what was written")
-
 // restored is what Restore gave back.
 type restored struct {
 	text     string
