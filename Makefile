@@ -53,6 +53,10 @@ docs: ## links, code and targets in the documentation
 e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS (20000) commands
 	E2E_COMMANDS=$(E2E_COMMANDS) go test -count=1 -v -timeout $(E2E_TIMEOUT) ./tests/e2e/...
 
+.PHONY: brokers
+brokers: ## each node of a Kafka cluster killed and restarted under load, then audited: E2E_COMMANDS (20000)
+	E2E_COMMANDS=$(E2E_COMMANDS) .ci/run brokers
+
 .PHONY: sim
 sim: ## owners under seeded faults: SEEDS (1000) seeds from SEED (1) on, against an independent oracle
 	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && go test -c -o "$$bin" ./framework/cluster && \

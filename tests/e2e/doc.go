@@ -6,13 +6,14 @@
 //	go test ./tests/e2e                        3,000 commands
 //	E2E_COMMANDS=20000 go test -v ./tests/e2e  as make e2e does
 //
-// The environment may set E2E_COMMANDS and E2E_SEED. Where it names servers by
-// KAFKA_BROKERS, REDIS_ADDR and ELASTICSEARCH_URL, the program is killed, and its
-// processes take over from one another, on these too; the auditor then reads all
-// three by clients of its own. Where it also names, in SERVERS_DIR, scripts
-// SERVER/up and SERVER/down and, in SERVERS_DATA, a folder, the tests start
-// servers of their own, and kill, empty and slow these. What is not named is not
-// tested.
+// The environment may set E2E_COMMANDS, E2E_SEED, and, in E2E_OUTAGE, how long a
+// server is away, such as 60s. Where it names servers by KAFKA_BROKERS, REDIS_ADDR
+// and ELASTICSEARCH_URL, the program is killed, and its processes take over from
+// one another, on these too; the auditor then reads all three by clients of its
+// own. Where it names, in SERVERS_DIR, scripts SERVER/up and SERVER/down and, in
+// SERVERS_DATA, a folder, the tests start servers of their own, and kill, empty
+// and slow these. With KAFKA_NODES=3 that Kafka is a cluster, and each of its
+// nodes is killed too. What is not named is not tested.
 //
 // File map: program_test.go starts and ends processes; traffic_test.go sends
 // commands and tally_test.go keeps what was sent and answered; log_test.go reads
@@ -20,8 +21,8 @@
 // the views of the tally alone, and audit_test.go compares all of it.
 // planted_test.go shows that the audit finds what is wrong. backend_test.go is what
 // the program runs on, kafka_test.go and stores_test.go read the servers,
-// servers_test.go and proxy_test.go start and fail some, for failure_test.go;
-// takeover_test.go has two processes, effects_test.go reads what is sent to
-// others. The rest are tests of
+// servers_test.go and proxy_test.go start and fail some, for failure_test.go, and
+// for brokers_test.go, where Kafka loses its nodes one by one; takeover_test.go has
+// two processes, effects_test.go reads what is sent to others. The rest are tests of
 // the program as a whole, named after what they try.
 package e2e

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,19 @@ const firstCard = "/v1/views/tribe-card/meanwhile-0"
 // one looks once a second.
 const noticed = 2500 * time.Millisecond
 
-// outage is how long a server is away.
-const outage = 15 * time.Second
+// outage is how long a server is away: E2E_OUTAGE, such as 60s, or otherwise.
+func outage(t *testing.T, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("E2E_OUTAGE")
+	if text == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		t.Fatalf("E2E_OUTAGE is %q: want a time such as 60s", text)
+	}
+	return d
+}
 
 // failing is an application under load whose servers are about to fail.
 type failing struct {
@@ -25,7 +37,6 @@ type failing struct {
 	p       *program
 	w       *witness
 	sent    int // commands of the witness
-
 }
 
 // fail starts an application and load, lets happen what is to happen, sees that
@@ -36,7 +47,7 @@ func fail(t *testing.T, happen func(f *failing)) {
 			s := newSite(t, servers.backend())
 			p := s.startReady(t, 0)
 			f := &failing{run: s.newRun(t, 1<<30, p), servers: servers, p: p, w: newWitness(t, p, p)}
-			f.rest = 20 * time.Millisecond
+			f.rest, f.patience = 20*time.Millisecond, giveUp+outage(t, 0)
 			f.begin()
 			f.reach(600)
 			happen(f)
@@ -61,7 +72,7 @@ func (f *failing) without(server string, d time.Duration, during func()) {
 	for began := time.Now(); time.Since(began) < d; time.Sleep(500 * time.Millisecond) {
 		during()
 	}
-	f.t.Logf("%d commands were answered while %s was away", f.settled.Load()-settled, server)
+	f.t.Logf("%d commands were answered while %s was away for %v", f.settled.Load()-settled, server, d)
 	if err := f.servers.up(server); err != nil {
 		f.t.Fatal(err)
 	}
@@ -180,7 +191,7 @@ func TestKafkaIsKilledUnderLoad(t *testing.T) {
 	fail(t, func(f *failing) {
 		f.foundFirst()
 		began := time.Now()
-		f.without("kafka", 8*time.Second, func() {
+		f.without("kafka", outage(f.t, 8*time.Second), func() {
 			f.refusesCommands()
 			f.shows()
 			if time.Since(began) > 4*time.Second {
@@ -193,7 +204,7 @@ func TestKafkaIsKilledUnderLoad(t *testing.T) {
 func TestRedisIsAwayAndComesBackEmpty(t *testing.T) {
 	fail(t, func(f *failing) {
 		f.foundFirst()
-		f.without("redis", outage, func() {
+		f.without("redis", outage(f.t, 15*time.Second), func() {
 			f.accepts()
 			f.unavailable(firstCard)
 			f.unavailable("/v1/views/tribe-feed/meanwhile-0")
@@ -206,7 +217,7 @@ func TestRedisIsAwayAndComesBackEmpty(t *testing.T) {
 func TestElasticsearchIsAway(t *testing.T) {
 	fail(t, func(f *failing) {
 		f.foundFirst()
-		f.without("elasticsearch", outage, func() {
+		f.without("elasticsearch", outage(f.t, 15*time.Second), func() {
 			f.accepts()
 			f.unavailable("/v1/views/search?q=meanwhile")
 			f.unready("elasticsearch")

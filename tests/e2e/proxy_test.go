@@ -3,7 +3,9 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,11 +31,37 @@ func newProxy(target string) (*proxy, error) {
 
 // freeAddr returns an address that nobody listens at.
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	port, err := freePorts(1)
+	return local(port), err
+}
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// freePorts returns the first of n ports in a row at which nobody listens. They
+// lie below those that systems give to clients: one who calls a server that is
+// away could otherwise be given that server's port, and so reach himself.
+func freePorts(n int) (first int, err error) {
+	for range 100 {
+		first = 20000 + rand.IntN(10000)
+		if err = unused(first, n); err == nil {
+			return first, nil
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return 0, err
+}
+
+// unused returns nil if nobody listens at n ports in a row.
+func unused(first, n int) error {
+	for port := first; port < first+n; port++ {
+		l, err := net.Listen("tcp", local(port))
+		if err != nil {
+			return err
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listen accepts connections until refuse; twice is as good as once.

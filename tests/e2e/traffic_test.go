@@ -21,25 +21,26 @@ const (
 	users    = 200
 	tribes   = 60
 	nowhere  = "nowhere"        // a tribe that nobody founds
-	giveUp   = 60 * time.Second // after which a command must have a definite answer
+	giveUp   = 60 * time.Second // after which a command must have a definite answer, if no server is away for longer
 	pause    = 20 * time.Millisecond
 	maxFails = 20
 )
 
 // traffic is clients that send commands, and what they have seen.
 type traffic struct {
-	t       testing.TB
-	ctx     context.Context
-	bases   atomic.Pointer[[]string] // of the processes that run now
-	tally   *tally
-	seed    uint64
-	setUp   []command     // sent first, each once
-	total   int           // commands to send, with those
-	rest    time.Duration // of a client between two commands
-	hasty   time.Duration // after which every other client gives up waiting for an answer; 0: none does
-	over    atomic.Bool   // no new commands are sent
-	seq     atomic.Int64
-	settled atomic.Int64 // commands with a definite answer
+	t        testing.TB
+	ctx      context.Context
+	bases    atomic.Pointer[[]string] // of the processes that run now
+	tally    *tally
+	seed     uint64
+	setUp    []command     // sent first, each once
+	total    int           // commands to send, with those
+	rest     time.Duration // of a client between two commands
+	hasty    time.Duration // after which every other client gives up waiting for an answer; 0: none does
+	patience time.Duration // after which a command must have a definite answer
+	over     atomic.Bool   // no new commands are sent
+	seq      atomic.Int64
+	settled  atomic.Int64 // commands with a definite answer
 
 	mu       sync.Mutex
 	posts    []string            // published, in the order of their answers
@@ -51,7 +52,7 @@ type traffic struct {
 }
 
 func newTraffic(t testing.TB, tl *tally, total int, seed uint64, to ...*program) *traffic {
-	tr := &traffic{t: t, ctx: t.Context(), tally: tl, seed: seed, total: total, comments: map[string][]uint64{},
+	tr := &traffic{t: t, ctx: t.Context(), tally: tl, seed: seed, total: total, patience: giveUp, comments: map[string][]uint64{},
 		versions: map[string]uint64{}, kinds: map[string]int{}}
 	tr.direct(to...)
 	r := tr.random(clients)
@@ -237,8 +238,8 @@ func (c *caller) until(cmd command) outcome {
 			c.note(cmd, got, took)
 			return got
 		}
-		if time.Since(began) > giveUp || c.ctx.Err() != nil {
-			c.failf("command %d had no definite answer within %v: %s", cmd.Seq, giveUp, unknown)
+		if time.Since(began) > c.patience || c.ctx.Err() != nil {
+			c.failf("command %d had no definite answer within %v: %s", cmd.Seq, c.patience, unknown)
 			return outcome{}
 		}
 		time.Sleep(wait)
@@ -361,8 +362,8 @@ func (c *caller) reads(kind, path, position string, check func(doc string) error
 		case unknown == "":
 			c.failf("GET %s with Min-Position %s: %d %s", path, position, a.status, a.body)
 			return
-		case time.Since(began) > giveUp || c.ctx.Err() != nil:
-			c.failf("GET %s with Min-Position %s: nothing within %v: %s", path, position, giveUp, unknown)
+		case time.Since(began) > c.patience || c.ctx.Err() != nil:
+			c.failf("GET %s with Min-Position %s: nothing within %v: %s", path, position, c.patience, unknown)
 			return
 		}
 		time.Sleep(wait)
