@@ -17,6 +17,7 @@ type Record struct {
 	Key    []byte // routes it, see PartitionOf; may be empty
 	Header []byte // the packed header, see package event; on Kafka the header "e"
 	Value  []byte // the payload; may be empty
+	At     int64  // Unix milliseconds as the log stamped it, 0: none; ignored by Append
 }
 
 // Limits of a batch. With a record's overhead they stay below the 1 MiB that
