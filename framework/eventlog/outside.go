@@ -139,12 +139,12 @@ func CountHeaders(list []byte) (int, error) {
 // headers behind their number, so that a driver can copy it.
 func cutHeader(list []byte) (key, value, rest []byte, ok bool) {
 	n, used := binary.Varint(list)
-	if used <= 0 || n < 0 || n > int64(len(list)-used) {
+	if used <= 0 || used > maxVarint || n < 0 || n > int64(len(list)-used) {
 		return nil, nil, nil, false
 	}
 	key, list = list[used:used+int(n):used+int(n)], list[used+int(n):]
 	n, used = binary.Varint(list)
-	if used <= 0 || n < -1 || n > int64(len(list)-used) {
+	if used <= 0 || used > maxVarint || n < -1 || n > int64(len(list)-used) {
 		return nil, nil, nil, false
 	}
 	if list = list[used:]; n < 0 {
@@ -152,6 +152,9 @@ func cutHeader(list []byte) (key, value, rest []byte, ok bool) {
 	}
 	return key, list[:n:n], list[n:], true
 }
+
+// maxVarint is the most bytes that Kafka takes for a length.
+const maxVarint = 5
 
 // CheckHeaders returns ErrHeaders, with the record's place, if a Header in batch
 // is no list; drivers call it first.

@@ -14,10 +14,15 @@
 // each broker. The log retries nothing that may have reached a broker: what an
 // error other than the contract's own means, only the log itself can tell.
 //
-// Where to look: append.go writes, read.go and slot.go read, topics.go creates
-// and checks topics, assign.go shares partitions among processes, connect.go
-// holds what both libraries need to connect, errors.go says which failure means
-// what.
+// Topics of others are read and filled through the same ways, with all headers
+// of their records; what is published in transactions goes request by request to
+// their leaders, see [Log.Transact].
+//
+// Where to look: append.go writes, batch.go encodes, read.go and slot.go read,
+// topics.go creates and checks topics, outside.go is about topics of others,
+// transact.go makes transactional producers and commit.go uses one, assign.go
+// shares partitions among processes, connect.go holds what both libraries need to
+// connect, errors.go says which failure means what.
 package kafkalog
 
 import (
