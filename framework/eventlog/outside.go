@@ -22,12 +22,21 @@ type Outside interface {
 	// ReadOutside is Read, but that Header is the list of all headers, see Headers,
 	// and a Value that is missing is nil. If committed, it delivers no record of a
 	// transaction that was aborted, and waits before one that is open. Where a
-	// partition ends with a transaction's mark, End is past the last record by it.
+	// partition ends with a transaction's mark, End is past the last record by it; the
+	// reader is Positioned.
 	ReadOutside(topic string, partition int32, from int64, committed bool) (Reader, error)
 	// Publish is Append, but that Header is a list made with AppendHeader, a nil
 	// Value is a missing one, and At, if not 0, is the record's time, which the
 	// topic may refuse if it lies in the future. ErrHeaders: nothing was appended.
 	Publish(ctx context.Context, topic string, partition int32, batch []Record) (base int64, err error)
+}
+
+// Positioned is a Reader that knows how far it has come.
+type Positioned interface {
+	// Position returns the offset from which Next reads on. It also moves where Next
+	// finds none but transactions' marks, and then goes on waiting: from End on all is
+	// read. It is called when no Next is under way.
+	Position() int64
 }
 
 // Transactor is a Log that appends to several partitions, and moves a group's

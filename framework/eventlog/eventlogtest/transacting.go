@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -117,9 +118,36 @@ func commitIsThere(d *dealer) {
 	d.commit(tx, 17, eventlog.Output{Topic: topic, Partition: 1, Records: a},
 		eventlog.Output{Topic: other, Partition: 0, Records: b}, eventlog.Output{Topic: topic, Partition: 1, Records: c})
 	d.wantCommitted(tx, 17)
+	d.wantPosition(other, 0)
 	d.wantRest(topic, 1, append(a, c...)...)
 	d.wantRest(other, 0, b...)
 	d.wantRest(topic, 0)
+}
+
+// wantPosition checks that a reader comes to the end of a partition, though it may
+// be behind the last record.
+func (d *dealer) wantPosition(topic string, part int32) {
+	d.Helper()
+	end, err := d.log.End(d.within(patience), topic, part)
+	if err != nil {
+		d.Fatalf("end: %v", err)
+	}
+	r, err := d.log.(eventlog.Outside).ReadOutside(topic, part, 0, true)
+	if err != nil {
+		d.Fatalf("read: %v", err)
+	}
+	defer r.Close()
+	limit, at := d.within(patience), r.(eventlog.Positioned)
+	for at.Position() < end && limit.Err() == nil {
+		short, cancel := context.WithTimeout(limit, 100*time.Millisecond)
+		if _, err := r.Next(short); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			d.Errorf("next: %v", err)
+		}
+		cancel()
+	}
+	if at.Position() < end {
+		d.Fatalf("the reader is at %d, want the end %d", at.Position(), end)
+	}
 }
 
 func commitsFollow(d *dealer) {

@@ -27,7 +27,10 @@ type reader struct {
 	feed *feed
 }
 
-var _ eventlog.Reader = (*reader)(nil)
+var (
+	_ eventlog.Reader     = (*reader)(nil)
+	_ eventlog.Positioned = (*reader)(nil)
+)
 
 // Read implements [eventlog.Log]. It asks the cluster, 5 s at most, only for a
 // topic that it does not know yet. Records of transactions that were aborted or
@@ -55,9 +58,11 @@ func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s/%d from %d: %w", r.at.topic, r.at.part, r.next, err)
 	}
-	r.next = run[len(run)-1].Offset + 1
 	return run, nil
 }
+
+// Position implements [eventlog.Positioned].
+func (r *reader) Position() int64 { return r.next }
 
 func (r *reader) wait(ctx context.Context) ([]eventlog.Record, error) {
 	for {
@@ -179,9 +184,10 @@ func (r *reader) detach() *slot {
 	return f.slot
 }
 
-// convert makes a run of what franz-go fetched. Records before the position, of
-// which a batch may hold some, are left out. A gap is none of the log's: others'
-// transactions leave their markers in it; a gap below the partition's first
+// convert makes a run of what franz-go fetched and moves the position behind it.
+// Records before the position, of which a batch may hold some, are left out, and
+// so are the markers of others' transactions. A gap is none of the log's: others'
+// aborted records were in it, or compacted ones; a gap below the partition's first
 // record means that records were deleted.
 func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
 	for len(got) > 0 && got[0].Offset < r.next {
@@ -194,10 +200,13 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 		r.detach()
 		return nil, errDeleted(r.next, start)
 	}
-	run := make([]eventlog.Record, len(got))
-	for i, g := range got {
-		run[i] = eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())}
+	run := make([]eventlog.Record, 0, len(got))
+	for _, g := range got {
+		if !g.Attrs.IsControl() {
+			run = append(run, eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())})
+		}
 	}
+	r.next = got[len(got)-1].Offset + 1
 	return run, nil
 }
 

@@ -98,6 +98,7 @@ func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, 
 	client, err := kgo.NewClient(append(cfg.options(auth),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(level),
+		kgo.KeepControlRecords(), // by them a reader knows that it is at the end
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(cfg.FetchWait),
 		kgo.FetchMaxBytes(fetchBytes),

@@ -283,6 +283,29 @@ func TestOthersAbortedRecordsAreNotDelivered(t *testing.T) {
 	if run, err := r.Next(patient(t)); err != nil || string(run[0].Value) != "open" {
 		t.Fatalf("%d records, %v, want the one that was open", len(run), err)
 	}
+	wantAtEnd(t, log, topic, r)
+}
+
+// wantAtEnd checks that a reader comes to the end, where a mark may be.
+func wantAtEnd(t *testing.T, log *kafkalog.Log, topic string, r eventlog.Reader) {
+	t.Helper()
+	end, err := log.End(patient(t), topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := r.(eventlog.Positioned)
+	for range 100 {
+		if at.Position() >= end {
+			return
+		}
+		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		run, err := r.Next(short)
+		cancel()
+		if err == nil {
+			t.Fatalf("%q is behind the last record", run[0].Value)
+		}
+	}
+	t.Fatalf("the reader is at %d, want the end %d", at.Position(), end)
 }
 
 func TestAnOpenTransactionIsEndedByWhoTakesTheNameOver(t *testing.T) {

@@ -20,7 +20,10 @@ type reader struct {
 	once  sync.Once
 }
 
-var _ eventlog.Reader = (*reader)(nil)
+var (
+	_ eventlog.Reader     = (*reader)(nil)
+	_ eventlog.Positioned = (*reader)(nil)
+)
 
 // Read implements [eventlog.Log].
 func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
@@ -59,6 +62,9 @@ func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
 		}
 	}
 }
+
+// Position implements [eventlog.Positioned].
+func (r *reader) Position() int64 { return r.next }
 
 // take returns what there is, or the channel that tells of more.
 func (r *reader) take(ctx context.Context) ([]eventlog.Record, <-chan struct{}, error) {
