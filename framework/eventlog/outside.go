@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 )
 
@@ -21,12 +22,21 @@ type Outside interface {
 	// ReadOutside is Read, but that Header is the list of all headers, see Headers,
 	// and a Value that is missing is nil. If committed, it delivers no record of a
 	// transaction that was aborted, and waits before one that is open. Where a
-	// partition ends with a transaction's mark, End is past the last record by it.
+	// partition ends with a transaction's mark, End is past the last record by it; the
+	// reader is Positioned.
 	ReadOutside(topic string, partition int32, from int64, committed bool) (Reader, error)
 	// Publish is Append, but that Header is a list made with AppendHeader, a nil
 	// Value is a missing one, and At, if not 0, is the record's time, which the
 	// topic may refuse if it lies in the future. ErrHeaders: nothing was appended.
 	Publish(ctx context.Context, topic string, partition int32, batch []Record) (base int64, err error)
+}
+
+// Positioned is a Reader that knows how far it has come.
+type Positioned interface {
+	// Position returns the offset from which Next reads on. It also moves where Next
+	// finds none but transactions' marks, and then goes on waiting: from End on all is
+	// read. It is called when no Next is under way.
+	Position() int64
 }
 
 // Transactor is a Log that appends to several partitions, and moves a group's
@@ -44,16 +54,16 @@ type Transactor interface {
 type Transactions interface {
 	// Commit appends all outputs, and sets group's offset of (topic, partition) to
 	// next, in one transaction. After nil it is done, and readers with committed
-	// will see all of it. After an error that ErrNotCommitted is in, it has not
-	// happened and never will. After any other it is unknown: make a
-	// new producer under the same name, which settles it, and ask Committed. Outputs
-	// to one partition keep their order, and records are as in Outside.Publish. No
-	// outputs: the offset alone is set.
+	// will see all of it. After an error with ErrNotCommitted in it, it has not
+	// happened and never will. After any other it is unknown. Outputs to one
+	// partition keep their order; records are as in Outside.Publish. Without outputs
+	// the offset alone is set. The group must have no members.
 	//
-	// A Commit that failed ends the producer, so that all later ones fail with
-	// ErrNotCommitted too, unless it was refused for what it should commit:
-	// ErrTooLarge above MaxOutputs, MaxOutputBytes or what a topic takes in one
-	// record, ErrHeaders, ErrUnknownTopic. ErrFenced: another has taken the name.
+	// An error ends the producer: make a new one under the same name, which settles
+	// what was open, and ask its Committed. Errors that say what is wrong come with
+	// ErrNotCommitted: ErrTooLarge above MaxOutputs, MaxOutputBytes or what a topic
+	// takes, ErrInvalid for an output without records, ErrHeaders, ErrUnknownTopic,
+	// ErrFenced. ErrClosed says nothing about the outcome.
 	Commit(ctx context.Context, outputs []Output, group, topic string, partition int32, next int64) error
 	// Committed returns group's offset of (topic, partition), -1 if there is none,
 	// and waits while a transaction on it is undecided.
@@ -138,12 +148,12 @@ func CountHeaders(list []byte) (int, error) {
 // headers behind their number, so that a driver can copy it.
 func cutHeader(list []byte) (key, value, rest []byte, ok bool) {
 	n, used := binary.Varint(list)
-	if used <= 0 || n < 0 || n > int64(len(list)-used) {
+	if used <= 0 || used > maxVarint || n < 0 || n > int64(len(list)-used) {
 		return nil, nil, nil, false
 	}
 	key, list = list[used:used+int(n):used+int(n)], list[used+int(n):]
 	n, used = binary.Varint(list)
-	if used <= 0 || n < -1 || n > int64(len(list)-used) {
+	if used <= 0 || used > maxVarint || n < -1 || n > int64(len(list)-used) {
 		return nil, nil, nil, false
 	}
 	if list = list[used:]; n < 0 {
@@ -152,9 +162,46 @@ func cutHeader(list []byte) (key, value, rest []byte, ok bool) {
 	return key, list[:n:n], list[n:], true
 }
 
-// CheckOutputs returns the error by which a Commit is refused before anything is
-// sent, ErrInvalid for an output without records among them; drivers call it
-// first.
-func CheckOutputs(outputs []Output) error {
+// maxVarint is the most bytes that Kafka takes for a length.
+const maxVarint = 5
+
+// CheckHeaders returns ErrHeaders, with the record's place, if a Header in batch
+// is no list; drivers call it first.
+func CheckHeaders(batch []Record) error {
+	for i := range batch {
+		if _, err := CountHeaders(batch[i].Header); err != nil {
+			return fmt.Errorf("record %d: %w", i, err)
+		}
+	}
 	return nil
+}
+
+// CheckOutputs returns the error by which a Commit refuses outputs before it
+// sends anything; drivers call it first.
+func CheckOutputs(outputs []Output) error {
+	n, size := 0, 0
+	for i := range outputs {
+		o := &outputs[i]
+		if err := o.check(); err != nil {
+			return fmt.Errorf("output to %s/%d: %w", o.Topic, o.Partition, err)
+		}
+		n += len(o.Records)
+		size += Size(o.Records)
+	}
+	if n > MaxOutputs || size > MaxOutputBytes {
+		return fmt.Errorf("%w in one transaction, which takes %d records and 64 MiB: %d records, %d bytes", ErrTooLarge, MaxOutputs, n, size)
+	}
+	return nil
+}
+
+func (o *Output) check() error {
+	if len(o.Records) == 0 {
+		return ErrInvalid
+	}
+	for i := range o.Records {
+		if n := Size(o.Records[i : i+1]); n > MaxBatch {
+			return fmt.Errorf("record %d: %w: %d bytes", i, ErrTooLarge, n)
+		}
+	}
+	return CheckHeaders(o.Records)
 }

@@ -3,9 +3,9 @@ package kafkalog
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -25,14 +26,14 @@ const headerKey = "e"
 // brokers write as a whole. Callers to one partition take turns in the order of
 // their calls.
 func (l *Log) Append(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
-	base, err := l.append(ctx, topic, part, batch)
+	base, err := l.append(ctx, topic, part, batch, ours)
 	if err != nil {
 		return 0, fmt.Errorf("append %d records to %s/%d: %w", len(batch), topic, part, err)
 	}
 	return base, nil
 }
 
-func (l *Log) append(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
+func (l *Log) append(ctx context.Context, topic string, part int32, batch []eventlog.Record, as form) (int64, error) {
 	if err := eventlog.Check(batch); err != nil {
 		return 0, err
 	}
@@ -46,7 +47,14 @@ func (l *Log) append(ctx context.Context, topic string, part int32, batch []even
 	defer lane.leave()
 	ctx, cancel := l.bound(ctx)
 	defer cancel()
-	return l.send(ctx, topic, part, batch)
+	size := batchSize(len(batch), eventlog.Size(batch))
+	set := l.sender.buffer(recordSetStart + size)
+	set = recordSet(appendBatch(set, batch, as, l.cfg.Now().UnixMilli(), nobody))
+	base, err := l.send(ctx, topic, part, set)
+	if answered(err) {
+		l.sender.buffers.Put(&set)
+	}
+	return base, err
 }
 
 // Pauses between attempts to find a partition's leader.
@@ -55,13 +63,13 @@ const (
 	lastPause  = 200 * time.Millisecond
 )
 
-// send sends batch, again only while it surely was not sent.
-func (l *Log) send(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
+// send sends a record set, again only while it surely was not sent.
+func (l *Log) send(ctx context.Context, topic string, part int32, set []byte) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.AppendTimeout)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		r := l.sender.route(topic)
-		base, err := r.produce(ctx, topic, part, &source{batch: batch, at: l.cfg.Now()})
+		base, err := r.produce(ctx, topic, part, set)
 		if err == nil {
 			return base, nil
 		}
@@ -105,6 +113,8 @@ type sender struct {
 	auth  sasl.Mechanism
 	conns *connections
 	lanes sync.Map // place → *lane
+
+	buffers sync.Pool // of *[]byte, that nobody writes from any more
 
 	mu     sync.Mutex
 	now    *route
@@ -194,13 +204,13 @@ func newRoute(ctx context.Context, cfg Config, auth sasl.Mechanism, conns *conne
 	}
 }
 
-// produce sends one batch once.
-func (r *route) produce(ctx context.Context, topic string, part int32, batch *source) (int64, error) {
-	resp, err := r.client.Produce(ctx, &kafka.ProduceRequest{
+// produce sends one record set once.
+func (r *route) produce(ctx context.Context, topic string, part int32, set []byte) (int64, error) {
+	resp, err := r.client.RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic:        topic,
 		Partition:    int(part),
 		RequiredAcks: kafka.RequireAll,
-		Records:      batch,
+		RawRecords:   protocol.RawRecordSet{Reader: bytes.NewReader(set)},
 	})
 	switch {
 	case err != nil && unsent(err):
@@ -259,44 +269,21 @@ func (l *lane) enter(ctx context.Context, closed <-chan struct{}) error {
 
 func (l *lane) leave() { <-l.turn }
 
-// source hands a batch to kafka-go, which encodes each record before it asks for
-// the next, so one record serves for all.
-type source struct {
-	batch  []eventlog.Record
-	at     time.Time
-	record kafka.Record
-	key    payload
-	value  payload
-	header [1]kafka.Header
+// recordSetStart is what kafka-go wants in front of a batch: its size, as it
+// stands in a request.
+const recordSetStart = 4
+
+// recordSet fills in the size of the batch behind it.
+func recordSet(set []byte) []byte {
+	binary.BigEndian.PutUint32(set, uint32(len(set)-recordSetStart))
+	return set
 }
 
-var _ kafka.RecordReader = (*source)(nil)
-
-// ReadRecord implements kafka-go's RecordReader.
-func (s *source) ReadRecord() (*kafka.Record, error) {
-	if len(s.batch) == 0 {
-		return nil, io.EOF
+// buffer returns one with room for size bytes, in which the size of a record set
+// stands already.
+func (s *sender) buffer(size int) []byte {
+	if b, _ := s.buffers.Get().(*[]byte); b != nil && cap(*b) >= size {
+		return (*b)[:recordSetStart]
 	}
-	r := &s.batch[0]
-	s.batch = s.batch[1:]
-	s.record = kafka.Record{Time: s.at, Value: s.value.of(r.Value)}
-	if len(r.Key) > 0 {
-		s.record.Key = s.key.of(r.Key)
-	}
-	if len(r.Header) > 0 {
-		s.header[0] = kafka.Header{Key: headerKey, Value: r.Header}
-		s.record.Headers = s.header[:]
-	}
-	return &s.record, nil
+	return make([]byte, recordSetStart, size)
 }
-
-// payload is kafka.Bytes over a slice.
-type payload struct{ bytes.Reader }
-
-func (p *payload) of(b []byte) *payload {
-	p.Reset(b)
-	return p
-}
-
-// Close implements kafka.Bytes.
-func (*payload) Close() error { return nil }

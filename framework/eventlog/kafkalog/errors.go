@@ -7,7 +7,7 @@ import (
 	"net"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -17,7 +17,7 @@ import (
 // unsent reports whether kafka-go gave up on a batch before it sent anything:
 // for want of a leader, of a broker that it knows, or of a connection.
 func unsent(err error) bool {
-	var routing *produce.Error
+	var routing *rawproduce.Error
 	var network *net.OpError
 	return errors.As(err, &routing) || errors.Is(err, kafka.BrokerNotAvailable) ||
 		errors.As(err, &network) && network.Op == "dial"
@@ -34,10 +34,23 @@ func (e *unsentError) Unwrap() error { return e.cause }
 // broker checks sizes before it writes anything. Every other answer, not-leader
 // and unknown-topic too, may come after the batch was written.
 func refused(cause error) error {
+	cause = &answerError{cause}
 	if errors.Is(cause, kafka.MessageSizeTooLarge) || errors.Is(cause, kafka.RecordListTooLarge) {
 		return fmt.Errorf("%w for the topic, nothing was appended; raise its max.message.bytes: %w", eventlog.ErrTooLarge, cause)
 	}
 	return unknown(cause)
+}
+
+// answerError is a broker's answer, so nothing reads the request any more.
+type answerError struct{ cause error }
+
+func (e *answerError) Error() string { return e.cause.Error() }
+func (e *answerError) Unwrap() error { return e.cause }
+
+// answered reports whether an append ended with an answer.
+func answered(err error) bool {
+	var answer *answerError
+	return err == nil || errors.As(err, &answer)
 }
 
 // unknown makes the error of a batch that may be in the log or not.

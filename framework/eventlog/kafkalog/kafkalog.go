@@ -14,10 +14,16 @@
 // each broker. The log retries nothing that may have reached a broker: what an
 // error other than the contract's own means, only the log itself can tell.
 //
-// Where to look: append.go writes, read.go and slot.go read, topics.go creates
-// and checks topics, list.go lists them, assign.go shares partitions among
-// processes, offsets.go keeps how far groups have got, connect.go holds what both
-// libraries need to connect, errors.go says which failure means what.
+// Topics of others are read and filled through the same ways, with all headers
+// of their records; what is published in transactions goes request by request to
+// their leaders, see [Log.Transact].
+//
+// Where to look: append.go writes, batch.go encodes, read.go and slot.go read,
+// topics.go creates and checks topics, list.go lists them, outside.go is about
+// topics of others, transact.go makes transactional producers and commit.go uses
+// one, assign.go shares partitions among processes, offsets.go keeps how far groups
+// have got, connect.go holds what both libraries need to connect, errors.go says
+// which failure means what.
 package kafkalog
 
 import (
@@ -78,6 +84,9 @@ type Config struct {
 	// MaxReaders bounds the readers of one partition at the same time, and so
 	// the clients that read. Default 32.
 	MaxReaders int
+	// MaxProducers bounds the transactional producers at the same time, each of
+	// which has a client of its own. Default 256.
+	MaxProducers int
 	// MaxWaiting bounds the appends that wait for their turn in one partition.
 	// Default 4096.
 	MaxWaiting int
@@ -112,6 +121,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.ReadAhead = or(c.ReadAhead, 4<<20)
 	c.MaxReaders = or(c.MaxReaders, 32)
 	c.MaxWaiting = or(c.MaxWaiting, 4096)
+	c.MaxProducers = or(c.MaxProducers, 256)
 	c.Logger = or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = clock.System.Now
@@ -135,8 +145,8 @@ func (c Config) bounds() error {
 		return fmt.Errorf("Config.FetchWait is %v: want 1ms to 10s", c.FetchWait)
 	case c.ReadAhead < 64<<10 || c.ReadAhead > 1<<30:
 		return fmt.Errorf("Config.ReadAhead is %d: want 64 KiB to 1 GiB", c.ReadAhead)
-	case c.MaxReaders < 1 || c.MaxWaiting < 1:
-		return fmt.Errorf("Config.MaxReaders is %d, MaxWaiting %d: want 1 or more", c.MaxReaders, c.MaxWaiting)
+	case c.MaxReaders < 1 || c.MaxWaiting < 1 || c.MaxProducers < 1:
+		return fmt.Errorf("Config.MaxReaders is %d, MaxWaiting %d, MaxProducers %d: want 1 or more", c.MaxReaders, c.MaxWaiting, c.MaxProducers)
 	case c.Replication < 0 || c.Replication > 1<<15-1:
 		return fmt.Errorf("Config.Replication is %d: want 1 to 32767, or 0 for the default", c.Replication)
 	}
@@ -163,15 +173,22 @@ type Log struct {
 	sender *sender
 	slots  *slots
 
+	settled *slots // of readers that want no aborted records
+
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 
 	mu      sync.Mutex           // before sender.mu
 	topics  map[string]int32     // partitions of the topics that are known
 	members map[*member]struct{} // that Close shall close
+	txns    map[*transactions]struct{}
 }
 
-var _ eventlog.Log = (*Log)(nil)
+var (
+	_ eventlog.Log        = (*Log)(nil)
+	_ eventlog.Outside    = (*Log)(nil)
+	_ eventlog.Transactor = (*Log)(nil)
+)
 
 // Open connects to a cluster and waits, 5 s at most, until a broker answers. The
 // error names the addresses and what each said.
@@ -180,7 +197,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kafka log: %w", err)
 	}
-	l := &Log{cfg: cfg, topics: make(map[string]int32), members: make(map[*member]struct{}), conns: newConnections()}
+	l := &Log{cfg: cfg, topics: make(map[string]int32), members: make(map[*member]struct{}), txns: make(map[*transactions]struct{}), conns: newConnections()}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	auth, err := cfg.SASL.mechanism()
 	if err == nil {
@@ -192,7 +209,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 	}
 	l.admin = kadm.NewClient(l.client)
 	l.sender = newSender(l.ctx, cfg, auth, l.conns)
-	l.slots = newSlots(cfg, auth)
+	l.slots = newSlots(cfg, auth, kgo.ReadUncommitted())
+	l.settled = newSlots(cfg, auth, kgo.ReadCommitted())
 	if err := l.ping(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open kafka log: no broker answers %s: %w", cfg.way(), err), l.Close())
 	}
@@ -227,7 +245,9 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.leaveAll()
+	l.endTransactions()
 	l.slots.close()
+	l.settled.close()
 	l.sender.close()
 	l.conns.close()
 	l.client.Close()

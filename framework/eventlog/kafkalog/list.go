@@ -35,7 +35,7 @@ func (l *Log) Topics(ctx context.Context) ([]eventlog.Topic, error) {
 	return topics, nil
 }
 
-// Start implements [eventlog.Lister]. Above 0 the topic's retention, or somebody,
+// Start implements [eventlog.Lister] and [eventlog.Outside]. Above 0 the topic's retention, or somebody,
 // deleted records: a topic that Ensure made keeps them.
 func (l *Log) Start(ctx context.Context, topic string, part int32) (int64, error) {
 	err := l.find(ctx, topic, part)

@@ -17,6 +17,8 @@ import (
 type reader struct {
 	log  *Log
 	at   place
+	as   form
+	from *slots
 	next int64           // of Next's goroutine
 	ctx  context.Context // ends with the reader and with the log
 	stop context.CancelFunc
@@ -25,19 +27,26 @@ type reader struct {
 	feed *feed
 }
 
-var _ eventlog.Reader = (*reader)(nil)
+var (
+	_ eventlog.Reader     = (*reader)(nil)
+	_ eventlog.Positioned = (*reader)(nil)
+)
 
 // Read implements [eventlog.Log]. It asks the cluster, 5 s at most, only for a
 // topic that it does not know yet. Records of transactions that were aborted or
 // are open are delivered too; Kafka's own markers only with Config.Markers, so
 // offsets may have gaps in a topic to which others write.
 func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	return l.read(&reader{at: place{topic, part}, as: ours, from: l.slots, next: from})
+}
+
+func (l *Log) read(r *reader) (eventlog.Reader, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, openTimeout)
 	defer cancel()
-	if err := l.find(ctx, topic, part); err != nil {
-		return nil, fmt.Errorf("read %s/%d: %w", topic, part, err)
+	if err := l.find(ctx, r.at.topic, r.at.part); err != nil {
+		return nil, fmt.Errorf("read %s/%d: %w", r.at.topic, r.at.part, err)
 	}
-	r := &reader{log: l, at: place{topic, part}, next: from}
+	r.log = l
 	r.ctx, r.stop = context.WithCancel(l.ctx)
 	return r, nil
 }
@@ -49,9 +58,11 @@ func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s/%d from %d: %w", r.at.topic, r.at.part, r.next, err)
 	}
-	r.next = run[len(run)-1].Offset + 1
 	return run, nil
 }
+
+// Position implements [eventlog.Positioned].
+func (r *reader) Position() int64 { return r.next }
 
 func (r *reader) wait(ctx context.Context) ([]eventlog.Record, error) {
 	for {
@@ -115,7 +126,7 @@ func (r *reader) attached(ctx context.Context) (*feed, error) {
 	if r.ctx.Err() != nil {
 		return nil, eventlog.ErrClosed
 	}
-	f, err := r.log.slots.attach(r.at, r.next)
+	f, err := r.from.attach(r.at, r.next)
 	r.feed = f
 	return f, err
 }
@@ -173,9 +184,10 @@ func (r *reader) detach() *slot {
 	return f.slot
 }
 
-// convert makes a run of what franz-go fetched. Records before the position, of
-// which a batch may hold some, are left out. A gap is none of the log's: others'
-// transactions leave their markers in it; a gap below the partition's first
+// convert makes a run of what franz-go fetched and moves the position behind it.
+// Records before the position, of which a batch may hold some, are left out, and
+// so are the markers of others' transactions, without Config.Markers. A gap is none of the log's: others'
+// aborted records were in it, or compacted ones; a gap below the partition's first
 // record means that records were deleted.
 func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
 	for len(got) > 0 && got[0].Offset < r.next {
@@ -188,21 +200,43 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 		r.detach()
 		return nil, errDeleted(r.next, start)
 	}
-	run := make([]eventlog.Record, len(got))
-	for i, g := range got {
-		run[i] = eventlog.Record{Offset: g.Offset, Key: g.Key, Header: header(g), Value: g.Value}
+	run := make([]eventlog.Record, 0, len(got))
+	for _, g := range got {
+		if r.log.cfg.Markers || !g.Attrs.IsControl() {
+			run = append(run, eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())})
+		}
 	}
+	r.next = got[len(got)-1].Offset + 1
 	return run, nil
 }
 
-func header(r *kgo.Record) []byte {
-	for i := range r.Headers {
-		if r.Headers[i].Key == headerKey {
-			return r.Headers[i].Value
+// header returns what a record's headers are to the log: the value of "e", or
+// all of them as a list.
+func (f form) header(r *kgo.Record) []byte {
+	if f == ours {
+		for i := range r.Headers {
+			if r.Headers[i].Key == headerKey {
+				return r.Headers[i].Value
+			}
 		}
+		return nil
 	}
-	return nil
+	size := 0
+	for i := range r.Headers {
+		size += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 2*maxLength
+	}
+	if size == 0 {
+		return nil
+	}
+	list := make([]byte, 0, size)
+	for i := range r.Headers {
+		list = eventlog.AppendHeader(list, r.Headers[i].Key, r.Headers[i].Value)
+	}
+	return list
 }
+
+// maxLength is the most bytes that the length of a header's key or value takes.
+const maxLength = 4
 
 // Close implements [eventlog.Reader]. Closing it again does nothing.
 func (r *reader) Close() error {

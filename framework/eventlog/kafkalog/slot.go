@@ -15,7 +15,8 @@ import (
 // A franz-go client holds one position in each partition. So the clients that
 // read form a list of slots: the first reader of a partition lives in the first
 // slot, a second reader of the same partition, at the same time, in the second.
-// A process that follows all partitions once needs one client for all of them.
+// A process that follows all partitions once needs one client for all of them. A
+// client also has one isolation level, so each level has a list of its own.
 //
 // Each slot has one goroutine that polls its client and puts what it gets into
 // the feeds of its readers. It never waits for a reader: a feed that holds
@@ -24,15 +25,18 @@ import (
 // Locks are taken in this order: slots.mu, slot.life, slot.mu, feed.mu,
 // franz-go's own.
 type slots struct {
-	cfg  Config
-	auth sasl.Mechanism
+	cfg   Config
+	auth  sasl.Mechanism
+	level kgo.IsolationLevel // whether records of open and aborted transactions are read
 
 	mu     sync.Mutex
 	list   []*slot
 	closed bool
 }
 
-func newSlots(cfg Config, auth sasl.Mechanism) *slots { return &slots{cfg: cfg, auth: auth} }
+func newSlots(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) *slots {
+	return &slots{cfg: cfg, auth: auth, level: level}
+}
 
 // attach lets a reader begin at from, in the first slot where its partition is
 // free.
@@ -50,7 +54,7 @@ func (s *slots) attach(p place, from int64) (*feed, error) {
 	if len(s.list) == s.cfg.MaxReaders {
 		return nil, fmt.Errorf("%d readers of this partition are open already; close one or raise Config.MaxReaders", len(s.list))
 	}
-	slot, err := newSlot(s.cfg, s.auth)
+	slot, err := newSlot(s.cfg, s.auth, s.level)
 	if err != nil {
 		return nil, err
 	}
@@ -90,19 +94,16 @@ const (
 	maxFetch   = 1 << 20 // of one partition
 )
 
-func newSlot(cfg Config, auth sasl.Mechanism) (*slot, error) {
-	opts := append(cfg.options(auth),
+func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, error) {
+	client, err := kgo.NewClient(append(cfg.options(auth),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadUncommitted()),
+		kgo.FetchIsolationLevel(level),
+		kgo.KeepControlRecords(), // by them a reader knows that it is at the end
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(cfg.FetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
 		kgo.FetchMaxPartitionBytes(int32(min(maxFetch, cfg.ReadAhead/4))),
-	)
-	if cfg.Markers {
-		opts = append(opts, kgo.KeepControlRecords())
-	}
-	client, err := kgo.NewClient(opts...)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("another reader of the same partition: %w", err)
 	}

@@ -61,24 +61,29 @@ func (l *Log) refind(ctx context.Context, topic string, part int32) error {
 
 // lookup asks the cluster how many partitions a topic has and keeps the answer.
 func (l *Log) lookup(ctx context.Context, topic string) (int32, error) {
-	partitions, err := metadata(ctx, l.client, topic)
+	found, err := l.describe(ctx, topic)
+	return int32(len(found.Partitions)), err
+}
+
+// describe asks the cluster for a topic and keeps how many partitions it has.
+func (l *Log) describe(ctx context.Context, topic string) (kmsg.MetadataResponseTopic, error) {
+	found, err := metadata(ctx, l.client, topic)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case missing(err):
 		delete(l.topics, topic)
 		l.sender.forget(topic)
-		return 0, errNoTopic(topic)
+		return found, errNoTopic(topic)
 	case err != nil:
-		return 0, fmt.Errorf("look up topic %s: %w", topic, err)
+		return found, fmt.Errorf("look up topic %s: %w", topic, err)
 	}
-	l.topics[topic] = int32(len(partitions))
-	return l.topics[topic], nil
+	l.topics[topic] = int32(len(found.Partitions))
+	return found, nil
 }
 
-// metadata asks one broker, or any, for the partitions of a topic. kadm's answers
-// may be old.
-func metadata(ctx context.Context, from kmsg.Requestor, topic string) ([]kmsg.MetadataResponseTopicPartition, error) {
+// metadata asks one broker, or any, for a topic. kadm's answers may be old.
+func metadata(ctx context.Context, from kmsg.Requestor, topic string) (kmsg.MetadataResponseTopic, error) {
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = &topic
 	req := kmsg.NewPtrMetadataRequest()
@@ -86,11 +91,11 @@ func metadata(ctx context.Context, from kmsg.Requestor, topic string) ([]kmsg.Me
 	resp, err := req.RequestWith(ctx, from)
 	switch {
 	case err != nil:
-		return nil, err
+		return kmsg.MetadataResponseTopic{}, err
 	case len(resp.Topics) != 1:
-		return nil, fmt.Errorf("the answer names %d topics", len(resp.Topics))
+		return kmsg.MetadataResponseTopic{}, fmt.Errorf("the answer names %d topics", len(resp.Topics))
 	}
-	return resp.Topics[0].Partitions, kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	return resp.Topics[0], kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
 // End implements [eventlog.Log]: the high watermark, below which every record is
@@ -264,11 +269,11 @@ func (l *Log) spread(ctx context.Context, t eventlog.Topic) error {
 
 // knows returns nil once a broker knows the leaders of a topic.
 func (l *Log) knows(ctx context.Context, node int32, topic string) error {
-	partitions, err := metadata(ctx, l.client.Broker(int(node)), topic)
+	found, err := metadata(ctx, l.client.Broker(int(node)), topic)
 	if err != nil {
 		return fmt.Errorf("broker %d: %w", node, err)
 	}
-	for _, p := range partitions {
+	for _, p := range found.Partitions {
 		if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
 			return fmt.Errorf("broker %d, partition %d: %w", node, p.Partition, err)
 		}

@@ -27,3 +27,32 @@ func ExampleLog_OnAppend() {
 	// end 0 under way 1
 	// landed at 0
 }
+
+func ExampleLog_Transact() {
+	ctx := context.Background()
+	log := memlog.New()
+	defer log.Close()
+	if err := log.Ensure(ctx, eventlog.Topic{Name: "others", Partitions: 2}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	tx, err := log.Transact(ctx, "app.publish")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	list := eventlog.AppendHeader(nil, "ce_type", []byte("book-lent"))
+	outputs := []eventlog.Output{{Topic: "others", Partition: 1, Records: []eventlog.Record{{Header: list, Value: []byte("{}")}}}}
+	fmt.Println(tx.Commit(ctx, outputs, "app.publish", "others", 0, 17))
+
+	if _, err = log.Transact(ctx, "app.publish"); err != nil { // another process takes over
+		fmt.Println(err)
+	}
+	fmt.Println(tx.Commit(ctx, outputs, "app.publish", "others", 0, 18))
+	next, err := tx.Committed(ctx, "app.publish", "others", 0)
+	fmt.Println(next, err)
+	// Output:
+	// <nil>
+	// commit 1 outputs as app.publish: the transaction was not committed: another producer has taken over the transactional name
+	// 17 <nil>
+}

@@ -22,11 +22,12 @@ const (
 	Held               // appended, acknowledged, counted by End; readers of the partition see nothing new until it is released
 	EndFailed          // End fails with ErrNoAnswer
 	NextFailed         // Next fails with ErrNoAnswer though there are records; they are still to be read
+	Fenced             // of a commit: another producer takes the name at that moment; ErrFenced
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{"none", "lost", "unacked", "late", "twice", "unacked-twice", "delayed", "held",
-	"end-failed", "next-failed"}
+	"end-failed", "next-failed", "fenced"}
 
 // String returns the fault's name, such as "unacked".
 func (f Fault) String() string {
@@ -43,6 +44,7 @@ type Faults struct {
 	Lost, Unacked, Late, Twice, UnackedTwice, Delayed, Held float64 // of each Append
 	End                                                     float64 // of each End
 	Next                                                    float64 // of each Next that has records
+	CommitLost, CommitUnacked, CommitFenced                 float64 // of each Commit; they exclude one another too
 
 	// Deliver is the chance, at each Append, that a batch under way lands
 	// before it, for each such batch, in any order; and that a held partition
@@ -62,6 +64,7 @@ type pending struct {
 	topic  string
 	part   int32
 	batch  []eventlog.Record
+	lists  bool
 	landed chan int64 // of 1, gets the base offset
 }
 
@@ -200,18 +203,18 @@ func (l *Log) suffer(f Fault, p *partition, b *pending) (base int64, sent *pendi
 		l.send(b)
 		return -1, b
 	case Unacked:
-		p.land(b.batch)
+		p.land(b.batch, b.lists)
 	case UnackedTwice:
-		p.land(b.batch)
+		p.land(b.batch, b.lists)
 		l.send(b)
 	case Twice:
-		base = p.land(b.batch)
+		base = p.land(b.batch, b.lists)
 		l.send(b)
 	case Held:
 		p.held = true
-		base = p.land(b.batch)
+		base = p.land(b.batch, b.lists)
 	default:
-		base = p.land(b.batch)
+		base = p.land(b.batch, b.lists)
 	}
 	return base, nil
 }
@@ -226,7 +229,7 @@ func (s *store) send(b *pending) {
 func (s *store) deliver(i int) int64 {
 	b := s.underway[i]
 	s.underway = slices.Delete(s.underway, i, i+1)
-	base := s.topics[b.topic][b.part].land(b.batch)
+	base := s.topics[b.topic][b.part].land(b.batch, b.lists)
 	select {
 	case b.landed <- base:
 	default:

@@ -44,21 +44,29 @@ type Log struct {
 	faults Faults
 	rng    *rand.Rand
 	counts [faultKinds]int
+
+	commits func(name string) Fault
 }
 
 var _ eventlog.Log = (*Log)(nil)
 
 // store is what all connections share.
 type store struct {
-	mu        sync.Mutex
-	topics    map[string][]*partition
-	underway  []*pending // sent, not landed
-	committed map[place]int64
+	mu       sync.Mutex
+	topics   map[string][]*partition
+	underway []*pending // sent, not landed
+
+	created int             // topics ever made
+	ids     map[string]int  // of each topic, its number
+	epochs  map[string]int  // of each transactional name
+	marks   map[place]int64 // offsets of groups
 }
 
 // partition holds records; those from visible on are held back from readers.
 type partition struct {
 	records []eventlog.Record
+	lists   []bool // of each record, whether its header is a list
+	start   int64  // first that is kept
 	visible int
 	held    bool
 	changed chan struct{} // closed and replaced when visible moves
@@ -66,7 +74,8 @@ type partition struct {
 
 // New returns an empty log without faults.
 func New() *Log {
-	return connect(&store{topics: make(map[string][]*partition), committed: make(map[place]int64)})
+	return connect(&store{topics: make(map[string][]*partition), ids: make(map[string]int),
+		epochs: make(map[string]int), marks: make(map[place]int64)})
 }
 
 // Connect returns another connection to the same log, as a further process
@@ -79,14 +88,14 @@ func connect(s *store) *Log { return &Log{store: s, done: make(chan struct{})} }
 // Append implements [eventlog.Log]. An error other than the contract's own and
 // the context's is ErrNoAnswer, by a fault.
 func (l *Log) Append(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
-	base, err := l.append(ctx, topic, part, batch)
+	base, err := l.append(ctx, topic, part, batch, false)
 	if err != nil {
 		return 0, fmt.Errorf("append to %s/%d: %w", topic, part, err)
 	}
 	return base, nil
 }
 
-func (l *Log) append(ctx context.Context, topic string, part int32, batch []eventlog.Record) (int64, error) {
+func (l *Log) append(ctx context.Context, topic string, part int32, batch []eventlog.Record, lists bool) (int64, error) {
 	if err := eventlog.Check(batch); err != nil {
 		return 0, err
 	}
@@ -105,7 +114,7 @@ func (l *Log) append(ctx context.Context, topic string, part int32, batch []even
 		fault = l.draw()
 	}
 	l.counts[fault]++
-	base, sent := l.suffer(fault, p, &pending{topic: topic, part: part, batch: batch, landed: make(chan int64, 1)})
+	base, sent := l.suffer(fault, p, &pending{topic: topic, part: part, batch: batch, lists: lists, landed: make(chan int64, 1)})
 	l.mu.Unlock()
 	if sent != nil {
 		return l.await(ctx, sent)
@@ -148,11 +157,15 @@ func (l *Log) find(topic string, part int32) (*partition, error) {
 }
 
 // land puts a batch at the end and returns its base offset.
-func (p *partition) land(batch []eventlog.Record) int64 {
+func (p *partition) land(batch []eventlog.Record, lists bool) int64 {
 	base := int64(len(p.records))
 	for i := range batch {
 		r := batch[i]
 		r.Offset = base + int64(i)
+		if !lists {
+			r.At = 0
+		}
+		p.lists = append(p.lists, lists)
 		p.records = append(p.records, r)
 	}
 	p.show()
@@ -197,7 +210,7 @@ func (l *Log) Records(topic string, part int32) []eventlog.Record {
 		return nil
 	}
 	p := ps[part]
-	return p.records[:p.visible:p.visible]
+	return p.records[p.start:p.visible:p.visible]
 }
 
 // Ensure implements [eventlog.Log].
@@ -220,7 +233,7 @@ func (l *Log) Ensure(ctx context.Context, t eventlog.Topic) error {
 			Remedy:  fmt.Sprintf("ask for %d partitions, or use another name", len(have))}
 	}
 	if !ok {
-		l.topics[t.Name] = newPartitions(t.Partitions)
+		l.made(t.Name, t.Partitions)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func (l *Log) Commit(ctx context.Context, group, topic string, part int32, next 
 	if err := l.checkCommit(ctx, group, topic, part, next); err != nil {
 		return fmt.Errorf("commit %d for group %s in %s/%d: %w", next, group, topic, part, err)
 	}
-	l.committed[place{group, topic, part}] = next
+	l.marks[place{group, topic, part}] = next
 	return nil
 }
 
@@ -33,7 +33,7 @@ func (l *Log) Committed(ctx context.Context, group, topic string, part int32) (n
 	if err := l.checkCommit(ctx, group, topic, part, 0); err != nil {
 		return 0, false, fmt.Errorf("offset of group %s in %s/%d: %w", group, topic, part, err)
 	}
-	next, known = l.committed[place{group, topic, part}]
+	next, known = l.marks[place{group, topic, part}]
 	return next, known, nil
 }
 

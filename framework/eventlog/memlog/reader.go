@@ -15,14 +15,26 @@ type reader struct {
 	topic string
 	part  int32
 	next  int64
+	lists bool // headers are read as lists
 	done  chan struct{}
 	once  sync.Once
 }
 
-var _ eventlog.Reader = (*reader)(nil)
+var (
+	_ eventlog.Reader     = (*reader)(nil)
+	_ eventlog.Positioned = (*reader)(nil)
+)
 
 // Read implements [eventlog.Log].
 func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	r, err := l.read(topic, part, from)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (l *Log) read(topic string, part int32, from int64) (*reader, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, err := l.find(topic, part); err != nil {
@@ -51,6 +63,9 @@ func (r *reader) Next(ctx context.Context) ([]eventlog.Record, error) {
 	}
 }
 
+// Position implements [eventlog.Positioned].
+func (r *reader) Position() int64 { return r.next }
+
 // take returns what there is, or the channel that tells of more.
 func (r *reader) take(ctx context.Context) ([]eventlog.Record, <-chan struct{}, error) {
 	l := r.log
@@ -63,7 +78,9 @@ func (r *reader) take(ctx context.Context) ([]eventlog.Record, <-chan struct{}, 
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case r.next < 0 || r.next > int64(len(p.records)):
+	case r.next < p.start:
+		return nil, nil, fmt.Errorf("%w, which begins at %d", eventlog.ErrOffset, p.start)
+	case r.next > int64(len(p.records)):
 		return nil, nil, fmt.Errorf("%w, which ends at %d", eventlog.ErrOffset, len(p.records))
 	case r.next >= int64(p.visible):
 		return nil, p.changed, nil
@@ -71,7 +88,7 @@ func (r *reader) take(ctx context.Context) ([]eventlog.Record, <-chan struct{}, 
 		l.counts[NextFailed]++
 		return nil, nil, ErrNoAnswer
 	}
-	return bounded(p.records[r.next:p.visible:p.visible]), nil, nil
+	return p.outward(bounded(p.records[r.next:p.visible:p.visible]), r.lists), nil, nil
 }
 
 func (r *reader) ended(ctx context.Context) error {
