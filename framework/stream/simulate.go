@@ -652,7 +652,7 @@ func (s *Simulation) States(operator string) (map[string]string, error) {
 		if !slices.Contains(l.task.stage.operators, operator) {
 			continue
 		}
-		states, err := l.core.states()
+		states, err := l.states()
 		if err != nil {
 			return nil, err
 		}
