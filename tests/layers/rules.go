@@ -152,7 +152,7 @@ var Default = Rules{
 	Source: Source{
 		Clock: []string{"internal/clock", "framework/eventlog/eventlogtest", "framework/eventlog/kafkalog/kafkatest",
 			"framework/view/viewtest", "framework/frameworktest", "tests/..."}, // the clock itself, and kits for tests
-		Seeded: []string{"framework/eventlog/memlog", "framework/stream"}, // faults, and the simulation of a topology
+		Seeded: []string{"framework/eventlog/memlog", "framework/stream/..."}, // faults, and the simulation of a topology
 		Documented: []string{"framework/...", "aggregates", "commands", "projections",
 			"api/..."},
 		Name: 70, Function: 100, File: 700,
