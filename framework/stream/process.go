@@ -56,10 +56,10 @@ func Via[S, In, Out any](in *Stream[In], p *Process[S, In, Out]) (emitted *Strea
 			if err := p.OnEvent(w, v); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			if w.late {
-				return lateSink(v)
+			if err := w.leave(); err != nil || !w.late {
+				return err
 			}
-			return w.leave()
+			return lateSink(v)
 		}
 	})
 	return emitted, late
@@ -196,6 +196,12 @@ func (c *Context[S, Out]) SetTimer(name string, t time.Time) { c.setTimer(name, 
 
 func (c *Context[S, Out]) setTimer(name string, at int64) {
 	c.State()
+	c.schedule(name, at)
+}
+
+// schedule sets a timer of a key that has a state, and does not count as a change.
+func (c *Context[S, Out]) schedule(name string, at int64) {
+	c.core.keep(c.states.change(c.at))
 	u := c.states.unit(c.at)
 	i := slices.IndexFunc(u.timers, func(t timer) bool { return t.name == name })
 	switch {
@@ -239,7 +245,7 @@ func (c *Context[S, Out]) leave() error {
 	if c.ttl > 0 && c.at >= 0 {
 		u := c.states.unit(c.at)
 		if !slices.ContainsFunc(u.timers, func(t timer) bool { return t.name == reserved }) && u.seen <= math.MaxInt64-c.ttl {
-			c.setTimer(reserved, u.seen+c.ttl)
+			c.schedule(reserved, u.seen+c.ttl)
 		}
 	}
 	return c.core.fault
