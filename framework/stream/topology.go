@@ -261,7 +261,8 @@ func Into[T any](in *Stream[T], to *Shuffle, f func(T) string, codec Codec[T]) *
 
 // Broadcast writes each element to every partition of a shuffle, where it comes
 // out under the empty key: rules and models that all keys shall see, in each
-// partition at one place of its order.
+// partition at one place of its order. What an operator keeps of them in a MapState
+// it finds by Shared while it works for other keys.
 func Broadcast[T any](in *Stream[T], to *Shuffle, codec Codec[T]) *Stream[T] {
 	port, n, codec := connect(in, to, codec)
 	in.link(func(c *core) sink[T] {
