@@ -109,6 +109,7 @@ var Default = Rules{
 			"a domain package imports aggregates and event only, so that its test needs no framework and no server"},
 		{"doc/start", join(wiring, "framework/embedded", "doc/start/..."), "the guide's program shows what a user may import"},
 		{"doc/start/*", []string{"aggregates", "framework/event"}, "a domain package imports aggregates and event only, in the guide too"},
+		{"doc/streams", wiring, "the guide's program shows what a user may import"},
 		{"tests/...", []string{"..."}, "tests may use everything"},
 	},
 	Libraries: []Library{
