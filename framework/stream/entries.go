@@ -51,6 +51,20 @@ type Keyed interface {
 
 func (c *Context[S, Out]) coreAndKey() (*core, []byte) { return c.core, c.key }
 
+// Shared returns the Context's partition under the empty key, at which broadcast
+// elements come: what an operator has put into its maps and lists for these can be
+// read, and changed, while it works for any key.
+//
+//	for ban := range bans.All(stream.Shared(c)) { … }
+func Shared(c Keyed) Keyed {
+	core, _ := c.coreAndKey()
+	return shared{core}
+}
+
+type shared struct{ core *core }
+
+func (s shared) coreAndKey() (*core, []byte) { return s.core, nil }
+
 func (m *MapState[V]) entriesName() string { return m.name }
 
 func (m *MapState[V]) declare() error {

@@ -19,6 +19,9 @@ type Process[S, In, Out any] struct {
 	OnEvent func(c *Context[S, Out], in In) error
 	// OnTimer is called when the watermark has reached a timer's time.
 	OnTimer func(c *Context[S, Out], t Timer) error
+	// Timed says that OnEvent asks for the watermark, by Watermark or IsLate. OnTimer
+	// and TTL imply it; without any of them the engine spares itself the watermarks.
+	Timed bool
 	// TTL drops a key's state that was not changed for so long in event time;
 	// default: never.
 	TTL time.Duration
@@ -53,10 +56,10 @@ func Via[S, In, Out any](in *Stream[In], p *Process[S, In, Out]) (emitted *Strea
 			if err := p.OnEvent(w, v); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			if w.late {
-				return lateSink(v)
+			if err := w.leave(); err != nil || !w.late {
+				return err
 			}
-			return w.leave()
+			return lateSink(v)
 		}
 	})
 	return emitted, late
@@ -79,7 +82,7 @@ func declare[S, In, Out any](s *stage, p *Process[S, In, Out]) (number int) {
 		}
 		s.operators = append(s.operators, p.Name+"/"+m.entriesName())
 	}
-	if p.OnTimer != nil || p.TTL > 0 {
+	if p.OnTimer != nil || p.TTL > 0 || p.Timed {
 		s.need()
 	}
 	return number
@@ -129,6 +132,7 @@ func (c *Context[S, Out]) Time() time.Time { return time.Unix(0, c.core.time).UT
 // Watermark returns the time before which nothing more is expected, and whether
 // one is known. It is that of before this input.
 func (c *Context[S, Out]) Watermark() (at time.Time, ok bool) {
+	c.timed()
 	if c.core.mark == partition.NoMark {
 		return time.Time{}, false
 	}
@@ -136,7 +140,17 @@ func (c *Context[S, Out]) Watermark() (at time.Time, ok bool) {
 }
 
 // IsLate reports whether the watermark has passed t.
-func (c *Context[S, Out]) IsLate(t time.Time) bool { return t.UnixNano() < c.core.mark }
+func (c *Context[S, Out]) IsLate(t time.Time) bool {
+	c.timed()
+	return t.UnixNano() < c.core.mark
+}
+
+// timed fails the call where no watermarks come, so that asking is not in vain.
+func (c *Context[S, Out]) timed() {
+	if !c.core.stage.timed {
+		c.core.keep(fmt.Errorf("%s asks for the watermark; set Timed in its Process", c.states.name))
+	}
+}
 
 // Late sends the element that OnEvent was called with to the late stream.
 func (c *Context[S, Out]) Late() { c.late = true }
@@ -182,6 +196,12 @@ func (c *Context[S, Out]) SetTimer(name string, t time.Time) { c.setTimer(name, 
 
 func (c *Context[S, Out]) setTimer(name string, at int64) {
 	c.State()
+	c.schedule(name, at)
+}
+
+// schedule sets a timer of a key that has a state, and does not count as a change.
+func (c *Context[S, Out]) schedule(name string, at int64) {
+	c.core.keep(c.states.change(c.at))
 	u := c.states.unit(c.at)
 	i := slices.IndexFunc(u.timers, func(t timer) bool { return t.name == name })
 	switch {
@@ -225,7 +245,7 @@ func (c *Context[S, Out]) leave() error {
 	if c.ttl > 0 && c.at >= 0 {
 		u := c.states.unit(c.at)
 		if !slices.ContainsFunc(u.timers, func(t timer) bool { return t.name == reserved }) && u.seen <= math.MaxInt64-c.ttl {
-			c.setTimer(reserved, u.seen+c.ttl)
+			c.schedule(reserved, u.seen+c.ttl)
 		}
 	}
 	return c.core.fault
@@ -282,6 +302,7 @@ type operator interface {
 	keyed() keyedStates
 	fire(*alarm) error
 	wake()
+	look(key string, v any) (bool, error) // see Simulation.State
 }
 
 // keyedStates is states whatever their type.

@@ -15,7 +15,7 @@ import (
 type Record struct {
 	Partition int32
 	Offset    int64
-	Time      time.Time // as the log stamped it; zero where the log keeps none
+	Time      time.Time // UTC, as the log stamped it; zero where the log keeps none
 	Key       []byte
 	Value     []byte
 	Headers   []byte // all of them; see eventlog.Header and eventlog.Headers
@@ -83,7 +83,7 @@ func (j *outside) step(c *core, r *eventlog.Record) error {
 	j.record.Offset, j.record.Key, j.record.Value, j.record.Headers = r.Offset, r.Key, r.Value, r.Header
 	j.record.Time = time.Time{}
 	if r.At > 0 {
-		j.record.Time = time.UnixMilli(r.At)
+		j.record.Time = time.UnixMilli(r.At).UTC()
 	}
 	if err := c.input(j.take, r.Key, 0, r.Value); err != nil {
 		return err

@@ -56,6 +56,7 @@ type stage struct {
 	timed     bool   // an operator of it, or of what follows it, needs watermarks
 	group     string // of a source: by which its progress is shown
 	foreign   bool   // the topic is written by others, and records are as they made them
+	timeless  bool   // of a table: it tells no watermark, and holds none up
 	committed bool   // of a foreign one: take no record of a transaction that was not committed
 }
 
@@ -261,7 +262,8 @@ func Into[T any](in *Stream[T], to *Shuffle, f func(T) string, codec Codec[T]) *
 
 // Broadcast writes each element to every partition of a shuffle, where it comes
 // out under the empty key: rules and models that all keys shall see, in each
-// partition at one place of its order.
+// partition at one place of its order. What an operator keeps of them in a MapState
+// it finds by Shared while it works for other keys.
 func Broadcast[T any](in *Stream[T], to *Shuffle, codec Codec[T]) *Stream[T] {
 	port, n, codec := connect(in, to, codec)
 	in.link(func(c *core) sink[T] {

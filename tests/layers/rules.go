@@ -111,6 +111,7 @@ var Default = Rules{
 			"a domain package imports aggregates and event only, so that its test needs no framework and no server"},
 		{"doc/start", join(wiring, "framework/embedded", "doc/start/..."), "the guide's program shows what a user may import"},
 		{"doc/start/*", []string{"aggregates", "framework/event"}, "a domain package imports aggregates and event only, in the guide too"},
+		{"doc/streams", wiring, "the guide's program shows what a user may import"},
 		{"tests/...", []string{"..."}, "tests may use everything"},
 	},
 	Libraries: []Library{
@@ -154,7 +155,7 @@ var Default = Rules{
 	Source: Source{
 		Clock: []string{"internal/clock", "framework/eventlog/eventlogtest", "framework/eventlog/kafkalog/kafkatest",
 			"framework/view/viewtest", "framework/frameworktest", "tests/..."}, // the clock itself, and kits for tests
-		Seeded: []string{"framework/eventlog/memlog", "framework/stream"}, // faults, and the simulation of a topology
+		Seeded: []string{"framework/eventlog/memlog", "framework/stream/..."}, // faults, and the simulation of a topology
 		Documented: []string{"framework/...", "aggregates", "commands", "projections",
 			"api/..."},
 		Name: 70, Function: 100, File: 700,

@@ -1,0 +1,60 @@
+package streamtest
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+)
+
+// commits makes commits as the owner of an events topic would.
+type commits struct {
+	claimed  map[string]bool   // by topic and partition
+	versions map[string]uint64 // by topic and key
+	commands uint64
+}
+
+func newCommits() commits {
+	return commits{claimed: make(map[string]bool), versions: make(map[string]uint64)}
+}
+
+// Fact is an event that Commit appends.
+type Fact struct {
+	Type string // "post.bumped"
+	Data any    // as JSON
+}
+
+// Commit appends facts of one aggregate to an events topic, as one valid commit of an
+// owner: what stream.FromEvents reads.
+func (r *Run) Commit(topic, aggregate, id string, at time.Time, facts ...Fact) {
+	r.t.Helper()
+	key := partition.Key(aggregate, id)
+	part := eventlog.PartitionOf(key, max(r.topics[topic], 1))
+	r.claim(topic, part)
+	r.commits.commands++
+	for i, f := range facts {
+		data, err := json.Marshal(f.Data)
+		if err != nil {
+			r.t.Fatalf("%s of %s: %v", f.Type, key, err)
+		}
+		of := topic + "\x00" + string(key)
+		r.commits.versions[of]++
+		var entropy [10]byte
+		binary.BigEndian.PutUint64(entropy[:], r.commits.commands)
+		e := event.Envelope{ID: event.NewID(at, entropy).Derive(i, at), Command: event.NewID(at, entropy), Type: f.Type,
+			Version: r.commits.versions[of], Epoch: 1, Index: i, Count: len(facts), Time: at}
+		r.sim.SendTo(topic, part, eventlog.Record{Key: key, Header: e.Append(nil), Value: data, At: at.UnixMilli()})
+	}
+}
+
+// claim makes the run the owner of a partition.
+func (r *Run) claim(topic string, part int32) {
+	at := topic + "\x00" + string(rune(part))
+	if !r.commits.claimed[at] {
+		r.commits.claimed[at] = true
+		r.sim.SendTo(topic, part, eventlog.Record{Header: partition.ClaimHeader(partition.Claim{Epoch: 1, Owner: event.ID{1}})})
+	}
+}
