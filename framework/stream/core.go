@@ -185,14 +185,18 @@ func (c *core) room() {
 	}
 }
 
-// advance moves the watermark, if it is later, and fires the timers that are due
-// by it. Then the shuffles are told.
+// advance moves the watermark, if it is later, and fires the timers that are due:
+// by the new one, or, set by this input, by the old one already. Then the shuffles
+// are told.
 func (c *core) advance(mark int64) error {
-	if mark <= c.mark {
-		return nil
+	if mark < c.mark {
+		mark = c.mark
 	}
 	if c.planted == plantEager {
 		c.mark = mark
+	}
+	if c.planted == plantDue && mark == c.mark {
+		return nil
 	}
 	for fired := 0; len(c.alarms) > 0 && c.alarms[0].at <= mark; fired++ {
 		if fired == maxFired {
@@ -206,8 +210,7 @@ func (c *core) advance(mark int64) error {
 			return err
 		}
 	}
-	c.mark = mark
-	if mark >= c.tellAt {
+	if c.mark = mark; mark != partition.NoMark && mark >= c.tellAt {
 		c.tell()
 	}
 	return nil

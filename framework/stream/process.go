@@ -19,8 +19,8 @@ type Process[S, In, Out any] struct {
 	OnEvent func(c *Context[S, Out], in In) error
 	// OnTimer is called when the watermark has reached a timer's time.
 	OnTimer func(c *Context[S, Out], t Timer) error
-	// TTL drops a key's state that was not changed for so long in event time;
-	// default: never.
+	// TTL drops a key's state, with its timers and map entries, once none of it was
+	// changed for so long in event time; default: never.
 	TTL time.Duration
 	// State is how S is kept in snapshots; default JSON.
 	State Codec[S]
@@ -53,10 +53,10 @@ func Via[S, In, Out any](in *Stream[In], p *Process[S, In, Out]) (emitted *Strea
 			if err := p.OnEvent(w, v); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
-			if w.late {
-				return lateSink(v)
+			if err := w.leave(); err != nil || !w.late {
+				return err
 			}
-			return w.leave()
+			return lateSink(v)
 		}
 	})
 	return emitted, late
@@ -77,6 +77,7 @@ func declare[S, In, Out any](s *stage, p *Process[S, In, Out]) (number int) {
 		if err := m.declare(); err != nil {
 			panic(fmt.Errorf("process %s: Maps[%d]: %w", p.Name, i, err))
 		}
+		s.own(m, p.Name)
 		s.operators = append(s.operators, p.Name+"/"+m.entriesName())
 	}
 	if p.OnTimer != nil || p.TTL > 0 {
@@ -146,11 +147,20 @@ func (c *Context[S, Out]) Late() { c.late = true }
 func (c *Context[S, Out]) State() *S {
 	if c.at < 0 {
 		c.at = c.states.make(string(c.key))
+		c.states.unit(c.at).seen = c.core.time
 	}
 	c.core.keep(c.states.change(c.at))
 	u := c.states.unit(c.at)
-	u.seen = c.core.time
+	u.seen = max(u.seen, c.core.time) // what comes late makes nothing older
 	return &u.state
+}
+
+// changed notes that the key's map entries change: with a time to live that is a
+// change of its state.
+func (c *Context[S, Out]) changed() {
+	if c.ttl > 0 {
+		c.State()
+	}
 }
 
 // Peek returns the key's state and whether there is one. It must not be changed.
@@ -182,6 +192,15 @@ func (c *Context[S, Out]) SetTimer(name string, t time.Time) { c.setTimer(name, 
 
 func (c *Context[S, Out]) setTimer(name string, at int64) {
 	c.State()
+	c.arm(name, at)
+}
+
+// arm sets a timer of a state that there is, which does not make it live longer.
+func (c *Context[S, Out]) arm(name string, at int64) {
+	c.core.keep(c.states.change(c.at))
+	if c.core.planted == plantTouch {
+		c.State()
+	}
 	u := c.states.unit(c.at)
 	i := slices.IndexFunc(u.timers, func(t timer) bool { return t.name == name })
 	switch {
@@ -225,7 +244,7 @@ func (c *Context[S, Out]) leave() error {
 	if c.ttl > 0 && c.at >= 0 {
 		u := c.states.unit(c.at)
 		if !slices.ContainsFunc(u.timers, func(t timer) bool { return t.name == reserved }) && u.seen <= math.MaxInt64-c.ttl {
-			c.setTimer(reserved, u.seen+c.ttl)
+			c.arm(reserved, u.seen+c.ttl)
 		}
 	}
 	return c.core.fault
@@ -270,6 +289,9 @@ func (c *Context[S, Out]) fire(a *alarm) error {
 func (c *Context[S, Out]) wake() {
 	for _, u := range c.states.all() {
 		for _, t := range u.timers {
+			if c.core.planted == plantTTL && t.name == reserved {
+				continue
+			}
 			c.core.alarms.push(alarm{t.at, c.states.number, u.key, t.name})
 		}
 	}
