@@ -228,7 +228,10 @@ func (m *MapState[V]) All(c Keyed) iter.Seq2[string, V] {
 // Clear takes all of the key's entries away.
 func (m *MapState[V]) Clear(c Keyed) {
 	e, key := m.of(c)
-	e.clear(key)
+	if e.keys[string(key)] != nil {
+		c.changed()
+		e.clear(key)
+	}
 }
 
 func (e *entries[V]) clear(key []byte) {

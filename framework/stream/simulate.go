@@ -648,4 +648,3 @@ func (s *Simulation) refold(t *simTask) uint64 {
 	}
 	return h.Sum64()
 }
-
