@@ -54,9 +54,10 @@ e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS
 	E2E_COMMANDS=$(E2E_COMMANDS) go test -count=1 -v -timeout $(E2E_TIMEOUT) ./tests/e2e/...
 
 .PHONY: sim
-sim: ## owners under seeded faults: SEEDS (1000) seeds from SEED (1) on, against an independent oracle
-	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && go test -c -o "$$bin" ./framework/cluster && \
-		cd framework/cluster && SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) "$$bin" -test.run '^TestSimulation$$' -test.timeout 60m
+sim: ## owners and topologies under seeded faults: SEEDS (1000) seeds from SEED (1) on, against independent oracles
+	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && for package in cluster stream; do \
+		go test -c -o "$$bin" ./framework/$$package && echo "framework/$$package" && (cd framework/$$package && \
+		SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) "$$bin" -test.run '^TestSimulation$$' -test.timeout 60m) || exit 1; done
 
 .PHONY: model
 model: ## the ownership protocol explored further: some minutes, some GiB

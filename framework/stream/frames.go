@@ -54,7 +54,11 @@ func (f *frames) bury(number int, key string) {
 
 func (f *frames) head(number int, act byte, key string) {
 	if f.buf == nil {
-		f.buf = make([]byte, 0, flushFrames+flushFrames/4)
+		size := 4 << 10
+		if f.n > 0 { // it is no small one
+			size = flushFrames + flushFrames/4
+		}
+		f.buf = make([]byte, 0, size)
 	}
 	f.buf = binary.AppendUvarint(f.buf, uint64(number))
 	f.buf = append(f.buf, act)

@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"slices"
+
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
@@ -45,10 +47,14 @@ func (s *Simulation) anyTask() *simTask { return s.tasks[s.rng.IntN(len(s.tasks)
 // an older fold version, of one that has lost what it wrote before, or of nobody
 // that we know.
 func (s *Simulation) forge() {
-	t := s.anyTask()
+	shuffles := slices.DeleteFunc(slices.Clone(s.tasks), func(t *simTask) bool { return t.stage.topic != "" })
+	if len(shuffles) == 0 {
+		return
+	}
+	t := shuffles[s.rng.IntN(len(shuffles))]
 	topic := t.stage.input()
 	log := s.logs[topic][t.part]
-	if t.stage.foreign || len(log) == 0 {
+	if len(log) == 0 {
 		return
 	}
 	r := log[len(log)-1-s.rng.IntN(min(len(log), 20))]

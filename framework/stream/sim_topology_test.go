@@ -297,6 +297,7 @@ func simInput(s *Simulation, seed uint64) (sent int) {
 		case 1:
 			now += r.Int64N(1500)
 		}
+		at -= at % 50 // so that times are equal
 		page := "p" + strconv.Itoa(min(r.IntN(8), r.IntN(8)))
 		switch k := r.IntN(20); {
 		case k == 0:

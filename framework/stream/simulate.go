@@ -585,8 +585,10 @@ func (s *Simulation) Settle() error {
 	}
 	s.bury()
 	s.revive()
-	for moved := true; moved && s.err == nil; {
-		moved = false
+	for rounds, moved := 0, true; moved && s.err == nil; rounds++ {
+		if moved = false; rounds == maxRounds {
+			s.fail(fmt.Errorf("simulate %s: it does not come to rest", s.topology.Name))
+		}
 		for _, l := range slices.Clone(s.lives) {
 			moved = s.calm(l) || moved
 		}
@@ -596,6 +598,9 @@ func (s *Simulation) Settle() error {
 	}
 	return s.err
 }
+
+// maxRounds bounds how often each life is asked what it can still do.
+const maxRounds = 100_000
 
 // calm does all that a life can do now.
 func (s *Simulation) calm(l *life) (moved bool) {
@@ -635,7 +640,10 @@ func (s *Simulation) refold(t *simTask) uint64 {
 	for _, g := range c.outs {
 		for _, b := range g.boxes {
 			for _, r := range b.records {
-				fmt.Fprintf(h, "%q %q %q\n", r.Key, r.Header, r.Value)
+				fmt.Fprintf(h, "%d %d %d\n", len(r.Key), len(r.Header), len(r.Value))
+				h.Write(r.Key)
+				h.Write(r.Header)
+				h.Write(r.Value)
 			}
 		}
 	}

@@ -37,7 +37,7 @@ type states[S any] struct {
 }
 
 // slab is how many units lie together.
-const slab = 1024
+const slab = 256
 
 // unit is one key's state.
 type unit[S any] struct {
