@@ -58,9 +58,10 @@ brokers: ## each node of a Kafka cluster killed and restarted under load, then a
 	E2E_COMMANDS=$(E2E_COMMANDS) .ci/run brokers
 
 .PHONY: sim
-sim: ## owners under seeded faults: SEEDS (1000) seeds from SEED (1) on, against an independent oracle
-	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && go test -c -o "$$bin" ./framework/cluster && \
-		cd framework/cluster && SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) "$$bin" -test.run '^TestSimulation$$' -test.timeout 60m
+sim: ## owners and topologies under seeded faults: SEEDS (1000) seeds from SEED (1) on, against independent oracles
+	@bin=$$(mktemp) && trap 'rm -f "$$bin"' EXIT && for package in cluster stream; do \
+		go test -c -o "$$bin" ./framework/$$package && echo "framework/$$package" && (cd framework/$$package && \
+		SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) "$$bin" -test.run '^TestSimulation$$' -test.timeout 60m) || exit 1; done
 
 .PHONY: model
 model: ## the ownership protocol explored further: some minutes, some GiB

@@ -116,11 +116,12 @@ func (n *Numbers) Step(header []byte, d *Derived) (Verdict, Reason, error) {
 		return Void, OtherFold, nil
 	}
 	s := n.sources[d.Source]
-	if s == nil {
+	switch {
+	case s == nil && d.Number > 1:
+		return Void, Gap, nil // what is void leaves no trace
+	case s == nil:
 		s = &told{mark: NoMark}
 		n.sources[d.Source], n.least = s, NoMark
-	}
-	switch {
 	case d.Number <= s.number:
 		return Void, Duplicate, nil
 	case d.Number > s.number+1 && d.Mark != Timeless:

@@ -38,6 +38,7 @@ type core struct {
 	calls   []emission // of the call; written out in order at its end
 	fault   error      // the first failure within the call
 	arena   []byte
+	block   int   // the size of the next block of it is twice that
 	tellAt  int64 // the watermark at which a shuffle is to be told
 	sources int   // that watermarks are waited for
 	settled int64 // transactional outputs of inputs below it are published already
@@ -179,25 +180,31 @@ func (c *core) send(to *group, port uint64, part int32, key []byte, encode func(
 // batch with its header.
 const maxElement = eventlog.MaxBatch - 4<<10
 
-// arenaBlock is how much room is made at once for keys, payloads and headers.
+// arenaBlock is how much room is made at once, at most, for keys, payloads and
+// headers.
 const arenaBlock = 64 << 10
 
 // room makes a new block before the last one is full, so that what it holds is
 // seldom moved. Blocks go to the log and are never used again.
 func (c *core) room() {
 	if cap(c.arena)-len(c.arena) < 1<<10 {
-		c.arena = make([]byte, 0, arenaBlock)
+		c.block = min(max(2*c.block, 4<<10), arenaBlock)
+		c.arena = make([]byte, 0, c.block)
 	}
 }
 
-// advance moves the watermark, if it is later, and fires the timers that are due
-// by it. Then the shuffles are told.
+// advance moves the watermark, if it is later, and fires the timers that are due:
+// by the new one, or, set by this input, by the old one already. Then the shuffles
+// are told.
 func (c *core) advance(mark int64) error {
-	if mark <= c.mark {
-		return nil
+	if mark < c.mark {
+		mark = c.mark
 	}
 	if c.planted == plantEager {
 		c.mark = mark
+	}
+	if c.planted == plantDue && mark == c.mark {
+		return nil
 	}
 	for fired := 0; len(c.alarms) > 0 && c.alarms[0].at <= mark; fired++ {
 		if fired == maxFired {
@@ -211,8 +218,7 @@ func (c *core) advance(mark int64) error {
 			return err
 		}
 	}
-	c.mark = mark
-	if mark >= c.tellAt {
+	if c.mark = mark; mark != partition.NoMark && mark >= c.tellAt {
 		c.tell()
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
@@ -54,18 +55,23 @@ func (c *core) restoreHead(b []byte) error {
 		}
 		for _, box := range g.boxes {
 			box.number, box.told = r.Number(), r.Signed()
-			if c.planted == plantCounters {
+			switch c.planted {
+			case plantCounters:
 				box.number = 0
+			case plantTold:
+				box.told = partition.NoMark
 			}
 		}
 	}
 	if r.Bad() {
 		return fmt.Errorf("its head is %w", errMangled)
 	}
-	if c.planted == plantOffByOne {
+	switch c.planted {
+	case plantOffByOne:
 		c.next++
-	}
-	if c.planted == plantMarks {
+	case plantAgain:
+		c.next = max(c.next-1, 0)
+	case plantMarks:
 		return nil
 	}
 	rest, err := c.judge.restore(r.Rest())

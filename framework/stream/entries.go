@@ -37,6 +37,7 @@ func NewMapState[V any](name string, codec ...Codec[V]) *MapState[V] {
 // Entries is a map or list, whatever it holds.
 type Entries interface {
 	entriesName() string
+	identity() any
 	declare() error
 	start(c *core, number int) mapOfTask
 }
@@ -47,6 +48,7 @@ type mapOfTask interface{ clear(key []byte) }
 // Keyed is the Context of an operator, whatever its types.
 type Keyed interface {
 	coreAndKey() (*core, []byte)
+	changed()
 }
 
 func (c *Context[S, Out]) coreAndKey() (*core, []byte) { return c.core, c.key }
@@ -65,7 +67,11 @@ type shared struct{ core *core }
 
 func (s shared) coreAndKey() (*core, []byte) { return s.core, nil }
 
+// changed lets nothing live longer: only what is done under the empty key does.
+func (s shared) changed() {}
+
 func (m *MapState[V]) entriesName() string { return m.name }
+func (m *MapState[V]) identity() any       { return m }
 
 func (m *MapState[V]) declare() error {
 	if !nameRule.MatchString(m.name) {
@@ -77,6 +83,7 @@ func (m *MapState[V]) declare() error {
 func (m *MapState[V]) start(c *core, number int) mapOfTask {
 	return once(c, m, func() *entries[V] {
 		e := &entries[V]{core: c, states: newStates(number, m.name, m.codec.orJSON()), keys: make(map[string]*members)}
+		e.states.check = checkFull
 		c.place(number, e)
 		return e
 	})
@@ -125,6 +132,15 @@ func split(full string) (key, name string) {
 	n, size := binary.Uvarint([]byte(full[:min(len(full), binary.MaxVarintLen64)]))
 	full = full[size:]
 	return full[:n], full[n:]
+}
+
+// checkFull refuses what full cannot have put together.
+func checkFull(key string) error {
+	r := packed.Read([]byte(key))
+	if r.Bytes(); r.Bad() {
+		return errMangled
+	}
+	return nil
 }
 
 func (e *entries[V]) find(key []byte, name string) int32 { return e.states.find(e.full(key, name)) }
@@ -185,6 +201,7 @@ func (m *MapState[V]) Len(c Keyed) int {
 // Put sets an entry.
 func (m *MapState[V]) Put(c Keyed, name string, v V) {
 	e, key := m.of(c)
+	c.changed()
 	i := e.find(key, name)
 	if i < 0 {
 		i = e.states.make(string(e.full(key, name)))
@@ -198,6 +215,7 @@ func (m *MapState[V]) Put(c Keyed, name string, v V) {
 func (m *MapState[V]) Delete(c Keyed, name string) {
 	e, key := m.of(c)
 	if i := e.find(key, name); i >= 0 {
+		c.changed()
 		e.leave(key, i)
 	}
 }
@@ -227,7 +245,10 @@ func (m *MapState[V]) All(c Keyed) iter.Seq2[string, V] {
 // Clear takes all of the key's entries away.
 func (m *MapState[V]) Clear(c Keyed) {
 	e, key := m.of(c)
-	e.clear(key)
+	if e.keys[string(key)] != nil {
+		c.changed()
+		e.clear(key)
+	}
 }
 
 func (e *entries[V]) clear(key []byte) {
@@ -266,6 +287,7 @@ func NewListState[V any](name string, codec ...Codec[V]) *ListState[V] {
 }
 
 func (l *ListState[V]) entriesName() string                 { return l.entries.name }
+func (l *ListState[V]) identity() any                       { return l.entries }
 func (l *ListState[V]) declare() error                      { return l.entries.declare() }
 func (l *ListState[V]) start(c *core, number int) mapOfTask { return l.entries.start(c, number) }
 
@@ -285,6 +307,7 @@ func (l *ListState[V]) Len(c Keyed) int { return l.entries.Len(c) }
 // Append adds a value at the end.
 func (l *ListState[V]) Append(c Keyed, v V) {
 	e, key := l.entries.of(c)
+	c.changed()
 	i := e.states.make(string(e.full(key, numbered(e.next(key)))))
 	of := e.join(string(key), i)
 	of.last++
@@ -324,6 +347,7 @@ func (l *ListState[V]) Drop(c Keyed, n int) {
 		if of == nil {
 			return
 		}
+		c.changed()
 		i := e.find(key, numbered(of.first))
 		of.first++
 		e.leave(key, i)

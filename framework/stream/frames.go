@@ -18,6 +18,9 @@ const (
 // flushFrames is how many bytes of frames are handed on at once.
 const flushFrames = 256 << 10
 
+// frameStep is how much room is made at once at least for a frame that is read.
+const frameStep = 64 << 10
+
 // maxFrame bounds a frame that is read: a longer one is mangled.
 const maxFrame = 256 << 20
 
@@ -51,7 +54,11 @@ func (f *frames) bury(number int, key string) {
 
 func (f *frames) head(number int, act byte, key string) {
 	if f.buf == nil {
-		f.buf = make([]byte, 0, flushFrames+flushFrames/4)
+		size := 4 << 10
+		if f.n > 0 { // it is no small one
+			size = flushFrames + flushFrames/4
+		}
+		f.buf = make([]byte, 0, size)
 	}
 	f.buf = binary.AppendUvarint(f.buf, uint64(number))
 	f.buf = append(f.buf, act)
@@ -108,12 +115,15 @@ func (f *frameReader) bytes(b []byte) ([]byte, error) {
 	if err != nil || n > maxFrame {
 		return b, errMangled
 	}
-	if uint64(cap(b)) < n || b == nil {
-		b = make([]byte, n+64)
+	if b = b[:0]; b == nil {
+		b = []byte{} // nil would be no unit at all
 	}
-	b = b[:n]
-	if _, err := io.ReadFull(f.r, b); err != nil {
-		return b, errMangled
+	for uint64(len(b)) < n { // a length may be mangled: no more room than bytes come
+		more := min(int(n)-len(b), max(len(b), frameStep))
+		b = append(b, make([]byte, more)...)
+		if _, err := io.ReadFull(f.r, b[len(b)-more:]); err != nil {
+			return b, errMangled
+		}
 	}
 	return b, nil
 }

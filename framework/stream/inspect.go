@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -173,11 +174,13 @@ func (e *entries[V]) look(key string, v any) (bool, error) {
 }
 
 // States returns the encoded states of all tasks of an operator, by key. A key
-// that two tasks have is an error.
+// that two tasks have is an error, but for the empty one, under which broadcasts
+// come: of that it returns the state in the lowest partition.
 func (s *Simulation) States(operator string) (map[string]string, error) {
 	all := make(map[string]string)
-	for _, l := range s.lives {
-		if !slices.Contains(l.task.stage.operators, operator) {
+	for _, t := range s.tasks {
+		l := t.now
+		if l == nil || !slices.Contains(t.stage.operators, operator) {
 			continue
 		}
 		states, err := l.states()
@@ -185,14 +188,15 @@ func (s *Simulation) States(operator string) (map[string]string, error) {
 			return nil, err
 		}
 		for name, data := range states {
-			key, ok := bytes.CutPrefix([]byte(name), []byte(operator+"\x00"))
-			if !ok {
-				continue
-			}
-			if _, twice := all[string(key)]; twice {
+			key, ok := strings.CutPrefix(name, operator+"\x00")
+			_, twice := all[key]
+			switch {
+			case !ok || twice && (key == "" || key[0] == 0):
+			case twice:
 				return nil, fmt.Errorf("key %q of %s is in two tasks", key, operator)
+			default:
+				all[key] = data
 			}
-			all[string(key)] = data
 		}
 	}
 	return all, nil

@@ -243,7 +243,7 @@ func JoinLatest[A, B, Out any](a *Stream[A], b *Stream[B], j *LatestJoin[A, B, O
 			switch {
 			case !v.isB:
 				c.Emit(j.Join(c.Key(), v.a, latest.v, known))
-			case !known || c.core.time >= latest.at:
+			case !known || c.core.time > latest.at, c.core.time == latest.at && c.core.planted != plantArrival:
 				*c.State() = timed[B]{c.core.time, v.b}
 			}
 			return nil

@@ -65,6 +65,9 @@ func (g *group) add(e *emission) {
 		b.told = max(b.told, c.mark)
 		d := partition.Derived{Fold: c.stage.of.version(), Source: partition.Source{Operator: g.of.source, Partition: c.part},
 			Number: b.number, Offset: c.offset, Index: index, Port: e.port, Time: e.time, Mark: c.mark}
+		if c.planted == plantMaxTime && e.port == 0 {
+			d.Mark = c.maxTime
+		}
 		c.arena = d.Append(c.arena)
 	} else {
 		if g.of.mode == Transactional && c.offset < c.settled {

@@ -23,6 +23,18 @@ const (
 	plantSettled                   // what is published already is not left out
 	plantLate                      // a watermark is the greatest, not the least, of the sources
 	plantEager                     // an emission carries the watermark that its input leads to
+	plantDue                       // a timer that is due when it is set waits until the watermark moves
+	plantTouch                     // the timer that ends a state's time to live makes it longer
+	plantTTL                       // the timer that ends a state's time to live is lost in a restore
+	plantLateness                  // a window takes nothing once it has ended, whatever its lateness
+	plantMaxTime                   // a shuffle is told the greatest time, not the watermark
+	plantTold                      // what the shuffles were told is left out of a restore
+	plantHead                      // the head of a snapshot is that of its end, not of its beginning
+	plantAgain                     // a restore folds the last record again
+	plantPosition                  // a transaction publishes without its position
+	plantAhead                     // a task that runs elsewhere by now stores what nobody has acknowledged
+	plantGraves                    // a key that is deleted during a cut is missing in it
+	plantArrival                   // of two prices of one time, the first one stands
 )
 
 // takes reports whether a record that is void for a reason is taken all the same.

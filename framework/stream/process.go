@@ -22,8 +22,8 @@ type Process[S, In, Out any] struct {
 	// Timed says that OnEvent asks for the watermark, by Watermark or IsLate. OnTimer
 	// and TTL imply it; without any of them the engine spares itself the watermarks.
 	Timed bool
-	// TTL drops a key's state that was not changed for so long in event time;
-	// default: never.
+	// TTL drops a key's state, with its timers and map entries, once none of it was
+	// changed for so long in event time; default: never.
 	TTL time.Duration
 	// State is how S is kept in snapshots; default JSON.
 	State Codec[S]
@@ -80,6 +80,7 @@ func declare[S, In, Out any](s *stage, p *Process[S, In, Out]) (number int) {
 		if err := m.declare(); err != nil {
 			panic(fmt.Errorf("process %s: Maps[%d]: %w", p.Name, i, err))
 		}
+		s.own(m, p.Name)
 		s.operators = append(s.operators, p.Name+"/"+m.entriesName())
 	}
 	if p.OnTimer != nil || p.TTL > 0 || p.Timed {
@@ -160,11 +161,20 @@ func (c *Context[S, Out]) Late() { c.late = true }
 func (c *Context[S, Out]) State() *S {
 	if c.at < 0 {
 		c.at = c.states.make(string(c.key))
+		c.states.unit(c.at).seen = c.core.time
 	}
 	c.core.keep(c.states.change(c.at))
 	u := c.states.unit(c.at)
-	u.seen = c.core.time
+	u.seen = max(u.seen, c.core.time) // what comes late makes nothing older
 	return &u.state
+}
+
+// changed notes that the key's map entries change: with a time to live that is a
+// change of its state.
+func (c *Context[S, Out]) changed() {
+	if c.ttl > 0 {
+		c.State()
+	}
 }
 
 // Peek returns the key's state and whether there is one. It must not be changed.
@@ -196,12 +206,15 @@ func (c *Context[S, Out]) SetTimer(name string, t time.Time) { c.setTimer(name, 
 
 func (c *Context[S, Out]) setTimer(name string, at int64) {
 	c.State()
-	c.schedule(name, at)
+	c.arm(name, at)
 }
 
-// schedule sets a timer of a key that has a state, and does not count as a change.
-func (c *Context[S, Out]) schedule(name string, at int64) {
+// arm sets a timer of a state that there is, which does not make it live longer.
+func (c *Context[S, Out]) arm(name string, at int64) {
 	c.core.keep(c.states.change(c.at))
+	if c.core.planted == plantTouch {
+		c.State()
+	}
 	u := c.states.unit(c.at)
 	i := slices.IndexFunc(u.timers, func(t timer) bool { return t.name == name })
 	switch {
@@ -245,7 +258,7 @@ func (c *Context[S, Out]) leave() error {
 	if c.ttl > 0 && c.at >= 0 {
 		u := c.states.unit(c.at)
 		if !slices.ContainsFunc(u.timers, func(t timer) bool { return t.name == reserved }) && u.seen <= math.MaxInt64-c.ttl {
-			c.schedule(reserved, u.seen+c.ttl)
+			c.arm(reserved, u.seen+c.ttl)
 		}
 	}
 	return c.core.fault
@@ -290,6 +303,9 @@ func (c *Context[S, Out]) fire(a *alarm) error {
 func (c *Context[S, Out]) wake() {
 	for _, u := range c.states.all() {
 		for _, t := range u.timers {
+			if c.core.planted == plantTTL && t.name == reserved {
+				continue
+			}
 			c.core.alarms.push(alarm{t.at, c.states.number, u.key, t.name})
 		}
 	}

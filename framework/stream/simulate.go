@@ -65,7 +65,9 @@ type node struct{ paused bool }
 type simTask struct {
 	stage  *stage
 	part   int32
+	around shape
 	node   int
+	now    *life    // that does not know of another; nil: none
 	stored []stored // snapshots, oldest first
 	epoch  int      // of its transactional name
 	offset int64    // committed in transactions; -1: none
@@ -73,8 +75,9 @@ type simTask struct {
 
 // stored is a snapshot that can be restored.
 type stored struct {
-	head  []byte
-	blobs [][]byte
+	head    []byte
+	blobs   [][]byte
+	damaged bool // its checksum will say so
 }
 
 // life is one task's run in one process, from its restore to its end.
@@ -115,6 +118,7 @@ type simCut struct {
 	head    []byte
 	ticket  ticket
 	encoded bool
+	slow    int // calls that the blob store takes
 }
 
 // Simulate returns a simulation at its beginning. It panics on a topology or
@@ -142,11 +146,21 @@ func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 				s.need(o.topic)
 			}
 		}
+		around := st.around(s.partitions())
 		for p := range int32(len(s.logs[st.input()])) {
-			s.tasks = append(s.tasks, &simTask{stage: st, part: p, node: s.rng.IntN(cfg.Nodes), offset: -1})
+			s.tasks = append(s.tasks, &simTask{stage: st, part: p, around: around, node: s.rng.IntN(cfg.Nodes), offset: -1})
 		}
 	}
 	return s
+}
+
+// partitions returns how many each topic has.
+func (s *Simulation) partitions() map[string]int {
+	counts := make(map[string]int)
+	for topic, parts := range s.logs {
+		counts[topic] = len(parts)
+	}
+	return counts
 }
 
 func (s *Simulation) need(topic string) {
@@ -190,7 +204,7 @@ func (s *Simulation) Step() {
 	if s.cfg.Faults > 0 && s.chance(0.01*s.cfg.Faults) {
 		s.misfortune()
 	}
-	s.lives = slices.DeleteFunc(s.lives, func(l *life) bool { return l.ended })
+	s.bury()
 	s.revive()
 	switch n := s.rng.IntN(10); {
 	case n < 2:
@@ -207,33 +221,39 @@ func (s *Simulation) Step() {
 // revive starts the tasks that run nowhere, if their process is awake.
 func (s *Simulation) revive() {
 	for _, t := range s.tasks {
-		if !s.nodes[t.node].paused && s.current(t) == nil {
+		if t.now == nil && !s.nodes[t.node].paused {
 			s.start(t)
 		}
 	}
 }
 
-func (s *Simulation) current(t *simTask) *life {
-	for _, l := range s.lives {
-		if l.task == t && !l.stray && !l.ended {
-			return l
-		}
-	}
-	return nil
+// bury forgets the lives that have ended.
+func (s *Simulation) bury() {
+	s.lives = slices.DeleteFunc(s.lives, func(l *life) bool { return l.ended })
 }
 
-// awake returns a life that can do something.
+// awake returns a life that can do something; nil if none can.
 func (s *Simulation) awake() *life {
-	var all []*life
+	n := 0
 	for _, l := range s.lives {
 		if !s.nodes[l.node].paused && !l.ended {
-			all = append(all, l)
+			n++
 		}
 	}
-	if len(all) == 0 {
+	if n == 0 {
 		return nil
 	}
-	return all[s.rng.IntN(len(all))]
+	n = s.rng.IntN(n)
+	for _, l := range s.lives {
+		if s.nodes[l.node].paused || l.ended {
+			continue
+		}
+		if n == 0 {
+			return l
+		}
+		n--
+	}
+	return nil
 }
 
 func (s *Simulation) input() {
@@ -248,11 +268,7 @@ func (s *Simulation) input() {
 // start restores a task in its process from its newest snapshot, or, by chance,
 // from an older one or none.
 func (s *Simulation) start(t *simTask) {
-	stored := slices.Clone(t.stored)
-	for len(stored) > 0 && s.cfg.Faults > 0 && s.chance(0.2) {
-		stored = stored[:len(stored)-1]
-		s.counts["snapshot missing"]++
-	}
+	stored := s.left(t)
 	l := &life{task: t, node: t.node, core: s.core(t)}
 	if len(stored) > 0 {
 		from := stored[len(stored)-1]
@@ -271,15 +287,29 @@ func (s *Simulation) start(t *simTask) {
 		}
 	}
 	s.counts["start"]++
+	t.now = l
 	s.lives = append(s.lives, l)
 }
 
-func (s *Simulation) core(t *simTask) *core {
-	counts := make(map[string]int)
-	for topic, parts := range s.logs {
-		counts[topic] = len(parts)
+// left returns the snapshots of a task that can be found and read.
+func (s *Simulation) left(t *simTask) []stored {
+	all := t.stored
+	for len(all) > 0 {
+		switch last := all[len(all)-1]; {
+		case last.damaged:
+			s.counts["snapshot damaged"]++
+		case s.cfg.Faults > 0 && s.chance(0.2):
+			s.counts["snapshot missing"]++
+		default:
+			return all
+		}
+		all = all[:len(all)-1]
 	}
-	around := t.stage.around(counts)
+	return nil
+}
+
+func (s *Simulation) core(t *simTask) *core {
+	around := t.around
 	around.tables = s.tables
 	c := newCore(t.stage, t.part, around)
 	c.planted, c.rng = s.planted, s.rng
@@ -434,8 +464,14 @@ func (s *Simulation) end(l *life) {
 			s.late = append(s.late, f)
 		}
 	}
+	if l.cut != nil {
+		s.counts["ended within a cut"]++
+	}
 	l.ended = true
 	l.core.leave()
+	if l.task.now == l {
+		l.task.now = nil
+	}
 }
 
 // transact begins or ends a transaction.
@@ -470,7 +506,9 @@ func (s *Simulation) transact(l *life) bool {
 	for _, o := range t.outputs {
 		s.append(o.Topic, o.Partition, o.Records)
 	}
-	l.task.offset = t.next
+	if s.planted != plantPosition {
+		l.task.offset = t.next
+	}
 	s.counts["transaction"]++
 	if n < 0.2 {
 		s.counts["transaction unanswered"]++
@@ -490,6 +528,10 @@ func (s *Simulation) snapshot(l *life) {
 		c = &simCut{full: len(l.base) == 0 || len(l.base) > 3, buf: &bytes.Buffer{}, ticket: l.core.ticket()}
 		c.frames = &frames{to: c.buf, planted: s.planted}
 		c.head = l.core.begin(c.full, c.frames)
+		if s.cfg.Faults > 0 && s.chance(0.1) {
+			c.slow = 1 + s.rng.IntN(30)
+			s.counts["snapshot slow"]++
+		}
 		l.cut = c
 		return
 	}
@@ -500,9 +542,14 @@ func (s *Simulation) snapshot(l *life) {
 		}
 		return
 	}
-	if !l.core.covered(c.ticket) && s.planted != plantUnacked {
+	if c.slow--; c.slow >= 0 || !l.core.covered(c.ticket) && s.planted != plantUnacked && !(s.planted == plantAhead && l.stray) {
 		return
 	}
+	s.store(l, c)
+}
+
+// store keeps the snapshot that a life has made.
+func (s *Simulation) store(l *life, c *simCut) {
 	blobs := slices.Clone(l.base)
 	if c.full {
 		blobs = nil
@@ -513,54 +560,14 @@ func (s *Simulation) snapshot(l *life) {
 		l.base = nil
 		return
 	}
-	l.task.stored = append(l.task.stored, stored{c.head, l.base})
+	if s.planted == plantHead {
+		c.head = l.core.head()
+	}
+	l.task.stored = append(l.task.stored, stored{head: c.head, blobs: l.base})
 	s.counts["snapshot"]++
-}
-
-// misfortune befalls a process or a task.
-func (s *Simulation) misfortune() {
-	n := s.rng.IntN(len(s.nodes))
-	switch s.rng.IntN(5) {
-	case 0:
-		s.counts["process killed"]++
-		for _, l := range s.lives {
-			if l.node == n {
-				s.end(l)
-			}
-		}
-	case 1:
-		if !s.nodes[n].paused {
-			s.counts["process paused"]++
-			s.nodes[n].paused = true
-			s.moveAll(n)
-		}
-	case 2, 3:
-		if s.nodes[n].paused {
-			s.counts["process woken"]++
-			s.nodes[n].paused = false
-		}
-	default:
-		t := s.tasks[s.rng.IntN(len(s.tasks))]
-		s.counts["task moved"]++
-		s.move(t)
+	if l.stray {
+		s.counts["snapshot of a stray"]++
 	}
-}
-
-// moveAll gives the tasks of a process to others. Its lives do not know.
-func (s *Simulation) moveAll(n int) {
-	for _, t := range s.tasks {
-		if t.node == n {
-			s.move(t)
-		}
-	}
-}
-
-func (s *Simulation) move(t *simTask) {
-	if l := s.current(t); l != nil {
-		l.stray, l.left = true, s.rng.IntN(60)
-		s.counts["stray"]++
-	}
-	t.node = s.rng.IntN(len(s.nodes))
 }
 
 // Settle ends all faults and strays, lets what is under way land, and runs until
@@ -582,10 +589,12 @@ func (s *Simulation) Settle() error {
 	for len(s.late) > 0 {
 		s.land(0)
 	}
-	s.lives = slices.DeleteFunc(s.lives, func(l *life) bool { return l.ended })
+	s.bury()
 	s.revive()
-	for moved := true; moved && s.err == nil; {
-		moved = false
+	for rounds, moved := 0, true; moved && s.err == nil; rounds++ {
+		if moved = false; rounds == maxRounds {
+			s.fail(fmt.Errorf("simulate %s: it does not come to rest", s.topology.Name))
+		}
 		for _, l := range slices.Clone(s.lives) {
 			moved = s.calm(l) || moved
 		}
@@ -596,6 +605,9 @@ func (s *Simulation) Settle() error {
 	return s.err
 }
 
+// maxRounds bounds how often each life is asked what it can still do.
+const maxRounds = 100_000
+
 // calm does all that a life can do now.
 func (s *Simulation) calm(l *life) (moved bool) {
 	for len(l.flights) > 0 && !l.ended {
@@ -603,7 +615,7 @@ func (s *Simulation) calm(l *life) (moved bool) {
 		moved = true
 	}
 	if l.ended {
-		s.lives = slices.DeleteFunc(s.lives, func(x *life) bool { return x == l })
+		s.bury()
 		s.revive()
 		return true
 	}
@@ -635,7 +647,10 @@ func (s *Simulation) refold(t *simTask) uint64 {
 	for _, g := range c.outs {
 		for _, b := range g.boxes {
 			for _, r := range b.records {
-				fmt.Fprintf(h, "%q %q %q\n", r.Key, r.Header, r.Value)
+				fmt.Fprintf(h, "%d %d %d\n", len(r.Key), len(r.Header), len(r.Value))
+				h.Write(r.Key)
+				h.Write(r.Header)
+				h.Write(r.Value)
 			}
 		}
 	}

@@ -17,6 +17,7 @@ type states[S any] struct {
 	number int // of the operator in its stage
 	name   string
 	codec  Codec[S]
+	check  func(key string) error // whether a key that is loaded can be one; nil: each can
 	index  map[string]int32
 	slabs  [][]unit[S]
 	used   int32   // units ever made
@@ -36,7 +37,7 @@ type states[S any] struct {
 }
 
 // slab is how many units lie together.
-const slab = 1024
+const slab = 256
 
 // unit is one key's state.
 type unit[S any] struct {
@@ -113,8 +114,10 @@ func (s *states[S]) save(u *unit[S]) error {
 // remove takes a key's unit away.
 func (s *states[S]) remove(i int32) error {
 	u := s.unit(i)
-	if err := s.save(u); err != nil {
-		return err
+	if s.frames == nil || s.frames.planted != plantGraves {
+		if err := s.save(u); err != nil {
+			return err
+		}
 	}
 	delete(s.index, u.key)
 	s.gone[u.key] = struct{}{}
@@ -205,7 +208,12 @@ func (s *states[S]) load(key string, data []byte) error {
 		return nil
 	case data == nil:
 		return nil
-	case !known:
+	case !known && s.check != nil:
+		if err := s.check(key); err != nil {
+			return fmt.Errorf("key %q of %s: %w", key, s.name, err)
+		}
+	}
+	if !known {
 		i = s.make(key)
 	}
 	u := s.unit(i)

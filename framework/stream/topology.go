@@ -52,6 +52,7 @@ type stage struct {
 	ports     []func(*core) func(payload []byte) error
 	open      func(*core) judge
 	operators []string
+	maps      map[any]string // whose each is
 	outs      []*out
 	timed     bool   // an operator of it, or of what follows it, needs watermarks
 	group     string // of a source: by which its progress is shown
@@ -127,6 +128,20 @@ func (s *stage) need() {
 	for _, up := range s.sources {
 		up.need()
 	}
+}
+
+// own notes whose a map or list is.
+func (s *stage) own(m Entries, process string) {
+	if slices.Contains(s.operators, process+"/"+m.entriesName()) {
+		panic(fmt.Errorf("process %s: two of its Maps have the name %s; give each its own", process, m.entriesName()))
+	}
+	if other, taken := s.maps[m.identity()]; taken {
+		panic(fmt.Errorf("process %s: the map %s is also that of process %s; declare one for each", process, m.entriesName(), other))
+	}
+	if s.maps == nil {
+		s.maps = make(map[any]string)
+	}
+	s.maps[m.identity()] = process
 }
 
 func (s *Stream[T]) link(f func(*core) sink[T]) { s.links = append(s.links, f) }

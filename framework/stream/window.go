@@ -91,7 +91,7 @@ func (w *Window[In, Acc, Out]) onEvent(c *Context[panes[Acc], Out], v In) error 
 	}
 	for start := floor(t, slide); start > t-int64(w.Size); start -= slide {
 		p := pane[Acc]{start: start, end: start + int64(w.Size)}
-		if w.goneBy(&p, c.core.mark) {
+		if w.goneBy(&p, c.core.mark) || c.core.planted == plantLateness && p.end <= c.core.mark {
 			break // and so are those before it
 		}
 		taken = true

@@ -1,0 +1,5 @@
+//go:build !race
+
+package stream
+
+const simSeeds = 500 // of a plain run
