@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -67,11 +68,17 @@ func newCrew(t *testing.T) *crew {
 
 // start starts a process that serves the given partitions of two.
 func (c *crew) start(serves ...int32) (*framework.App, *sharedLog, func() error) {
+	return c.startAs("", "", serves...)
+}
+
+// startAs is start under a name over restarts, and at an address.
+func (c *crew) startAs(instance, addr string, serves ...int32) (*framework.App, *sharedLog, func() error) {
 	l := &sharedLog{Log: c.log.Connect(), proposals: make(chan []int32, 1)}
 	l.proposals <- serves
-	app := framework.New(framework.Config{App: "test", Partitions: 2, Open: func(context.Context) (framework.Resources, error) {
-		return framework.Resources{Log: l, Documents: c.stores.Documents, Search: c.stores.Search}, nil
-	}})
+	app := framework.New(framework.Config{App: "test", Partitions: 2, Advertise: addr, AppendTimeout: 500 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), Open: func(context.Context) (framework.Resources, error) {
+			return framework.Resources{Log: l, Documents: c.stores.Documents, Search: c.stores.Search, Instance: instance}, nil
+		}})
 	register(app)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
