@@ -20,6 +20,9 @@
 // Min-Position sees what the command did. Every error is problem+json (RFC 9457),
 // whose type says what kind it is; GET /problems/{kind} explains each.
 //
+// Where several processes share an application, each takes every request: what
+// another one owns is passed on to it, once.
+//
 // [Serve] runs all of it. Whoever has a server mounts [Handler], and [Admin] for
 // operators, and runs the App.
 package api
@@ -40,8 +43,11 @@ type app interface {
 	Commands() []framework.Command
 	Views() []framework.View
 
+	Advertise(addr string) error
 	Run(ctx context.Context) error
 	Unready() []string
+	Members() []framework.Member
+	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
 	State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
@@ -54,6 +60,8 @@ var _ app = (*framework.App)(nil)
 // ends. Then it stops accepting, lets requests under way finish for at most
 // [ShutdownTimeout], stops a, and returns nil. It returns early with the first
 // error of a or of a listener; that an address is in use is said with the remedy.
+// On a loopback address it tells a so by App.Advertise, so that processes of one
+// machine find each other.
 //
 // Register with a before. Serve panics on options and on body types that cannot
 // work, naming the fix.
@@ -63,7 +71,8 @@ func Serve(ctx context.Context, a *framework.App, addr string, options ...Option
 
 // Handler returns the API of a, for a server of one's own; it answers once a
 // runs. The server is to bound headers and time; Handler bounds bodies and the
-// number of requests at once.
+// number of requests at once. Where processes share the application, say in
+// framework.Config.Advertise where the server is.
 //
 // A [Caller] that reads a cookie needs protection against cross-site requests:
 // wrap the Handler in an http.CrossOriginProtection.
@@ -71,8 +80,8 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 	return newServer(a, options).mux
 }
 
-// Admin returns the operators' API of a: /metrics for Prometheus, /debug/pprof,
-// /healthz and /readyz. It answers only requests whose Host is a loopback name or
+// Admin returns the operators' API of a: /v1/members with the processes and what
+// each owns, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
 // address, that of [AdminAddr], or the address on which the connection arrived,
 // and whose Origin, if any, is the same; others get 403, so that a web page in an
 // operator's browser cannot reach it.

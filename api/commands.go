@@ -48,6 +48,9 @@ func (c *command) handle(w *response, r *http.Request) error {
 		return err
 	}
 	return c.within(c.answering, func(w *response, r *http.Request) error {
+		if done, err := c.elsewhere(w, r, c.aggregate, call.ID, "/"+c.Name, call.Body); done {
+			return err
+		}
 		result, err := c.app.Execute(r.Context(), call)
 		if err != nil {
 			return err

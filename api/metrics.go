@@ -16,6 +16,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	forwards *prometheus.CounterVec
 	gather   prometheus.Gatherer // what /metrics shows
 }
 
@@ -27,6 +28,8 @@ func newMetrics(given prometheus.Registerer) *metrics {
 			Help:    "Time from a request's headers to the end of its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, []string{"route"}),
 	}
+	m.forwards = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "drivetrain_http_forwards_total",
+		Help: "Requests for what another process owns."}, []string{"outcome"})
 	gather, both := given.(prometheus.Gatherer)
 	if !both {
 		own := prometheus.NewRegistry()
@@ -45,6 +48,7 @@ func newMetrics(given prometheus.Registerer) *metrics {
 func (m *metrics) register(r prometheus.Registerer) {
 	m.requests = join(r, m.requests)
 	m.seconds = join(r, m.seconds)
+	m.forwards = join(r, m.forwards)
 	join[prometheus.Collector](r, collectors.NewGoCollector())
 	join[prometheus.Collector](r, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }

@@ -79,7 +79,7 @@ func (s *spec) command(set settings, c framework.Command) (*huma.Operation, *hum
 		Parameters:  append([]*huma.Param{s.idParam("id", "Of the "+t)}, commandParams(set)...),
 		Responses: answers(ok("Accepted; without events if there was nothing to do.", ref("Accepted"), etagHeader, positionHeader, requestIDHeader),
 			malformed, unauthenticated, forbidden, tooSlow, tooLate, conflict, tooLarge, wrongMedia, invalid, rejected,
-			keyReused, limited, internal, broken, unavailable, unresolved),
+			keyReused, limited, internal, broken, unavailable, unresolved, notOwner),
 	}
 	if body := s.resolve(schema); len(body.Properties) > 0 {
 		op.RequestBody = &huma.RequestBody{Required: len(body.Required) > 0, Content: content("application/json", schema)}
@@ -124,7 +124,7 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 		Description: "Answers with the state that its events fold to.",
 		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
 			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})},
-		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken)...),
+		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
 	op.Responses["304"] = &huma.Response{Description: "The client has this version.", Headers: headers(etagHeader, positionHeader)}
 	return op
@@ -140,7 +140,7 @@ func (s *spec) events(t framework.Aggregate) *huma.Operation {
 		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
 			queryParam("after", "The version behind which to begin: the next of the page before.", number(0, nil, 0)),
 			queryParam("limit", "The most events to answer with.", number(1, ptr(float64(maxEvents)), 100))},
-		Responses: answers(ok("A page of events.", s.history(t), positionHeader), queryProblems(notFound, broken)...),
+		Responses: answers(ok("A page of events.", s.history(t), positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
 }
 

@@ -27,6 +27,7 @@ type settings struct {
 	maxBody       int64
 	maxHeader     int
 	maxConcurrent int
+	maxForwards   int
 	readTimeout   time.Duration
 	writeTimeout  time.Duration
 	idleTimeout   time.Duration
@@ -38,6 +39,11 @@ type settings struct {
 // the client is shown with its 401. It is asked for every command and for no
 // query, on any number of goroutines. Default: nobody, so that every command
 // gets 401.
+//
+// Where processes share the application, the owner of an aggregate asks it again,
+// of a request with the same headers and Host that comes from another process. Who
+// looks at the connection, such as its address or a client's certificate, finds
+// that process there, and must not trust it for the client.
 func Caller(f func(*http.Request) (string, error)) Option {
 	return func(s *settings) { s.caller, s.callerHeader = f, "" }
 }
@@ -100,6 +106,13 @@ func MaxHeader(bytes int) Option { return func(s *settings) { s.maxHeader = byte
 // least 1, at most 65,536.
 func MaxConcurrent(n int) Option { return func(s *settings) { s.maxConcurrent = n } }
 
+// MaxForwards bounds the requests that are under way to one other process of the
+// application, and the connections to it; more get 503 with Retry-After. They count
+// for MaxConcurrent too, so let it be well below: a process that hangs holds this
+// many for Config.CommandWait, with queries for ReadWait more. Default 256, at least
+// 1, at most 65,536.
+func MaxForwards(n int) Option { return func(s *settings) { s.maxForwards = n } }
+
 // ReadTimeout bounds how long a request may take to arrive; half of it, at most
 // 5 s, goes to its headers. It matters to Serve only. Default 10 s, at least
 // 100 ms, at most 10 min.
@@ -131,6 +144,7 @@ func newSettings(a app, options []Option) settings {
 	s.maxBody = within("MaxBody", s.maxBody, 1<<20, 1<<10, 16<<20)
 	s.maxHeader = within("MaxHeader", s.maxHeader, 64<<10, 4<<10, 1<<20)
 	s.maxConcurrent = within("MaxConcurrent", s.maxConcurrent, 1024, 1, 1<<16)
+	s.maxForwards = within("MaxForwards", s.maxForwards, 256, 1, 1<<16)
 	s.readTimeout = within("ReadTimeout", s.readTimeout, 10*time.Second, 100*time.Millisecond, 10*time.Minute)
 	s.idleTimeout = within("IdleTimeout", s.idleTimeout, 2*time.Minute, 100*time.Millisecond, time.Hour)
 	s.shutdown = within("ShutdownTimeout", s.shutdown, 10*time.Second, time.Millisecond, 10*time.Minute)

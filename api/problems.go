@@ -46,12 +46,13 @@ var (
 	broken          = &kind{"broken", 500, "Aggregate cannot be folded", "The program cannot read this aggregate's events. Other aggregates are not affected; the operator has to mend it."}
 	unavailable     = &kind{"unavailable", 503, "Not available now", "The request was not carried out. Try again after Retry-After."}
 	unresolved      = &kind{"unresolved", 503, "Outcome not known yet", "The command was sent, and may yet be accepted. Send it again with the same Idempotency-Key: it runs at most once, and the answer will be definite."}
+	notOwner        = &kind{"not-owner", 503, "Owner not known", "Another process serves this aggregate, and the one that was asked does not know which, or was wrong about it. Nothing was done; try again after Retry-After."}
 	notReady        = &kind{"not-ready", 503, "Not ready", "The application does not serve all it should yet; errors lists the reasons."}
 )
 
 // kinds are all of them, by status.
 var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, tooSlow, tooLate, conflict,
-	tooLarge, wrongMedia, invalid, rejected, keyReused, limited, internal, broken, unavailable, unresolved, notReady}
+	tooLarge, wrongMedia, invalid, rejected, keyReused, limited, internal, broken, unavailable, unresolved, notOwner, notReady}
 
 // uri is the kind's name on the wire.
 func (k *kind) uri() string { return "/problems/" + k.name }

@@ -35,6 +35,9 @@ func (a *aggregate) state(w *response, r *http.Request) error {
 	if err := noQuery(r); err != nil {
 		return err
 	}
+	if done, err := a.elsewhere(w, r, a.name, id, "", nil); done {
+		return err
+	}
 	st, err := a.app.State(r.Context(), a.name, id, at)
 	if err != nil {
 		return err
@@ -91,6 +94,9 @@ func (a *aggregate) events(w *response, r *http.Request) error {
 	after := q.number("after", 0, 0, math.MaxInt64)
 	limit := int(q.number("limit", 100, 1, maxEvents))
 	if err := q.problem(); err != nil {
+		return err
+	}
+	if done, err := a.elsewhere(w, r, a.name, id, "/events", nil); done {
 		return err
 	}
 	list, position, err := a.app.History(r.Context(), a.name, id, after, min(limit+1, maxEvents), at)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,9 @@ type script struct {
 	execute func(context.Context, framework.Call) (cluster.Result, error)
 	state   func(aggregate, id string, min eventlog.Positions) (cluster.State, error)
 	history func(id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, error)
+	locate  func(aggregate, id string) framework.Place
+	told    string        // by Advertise
+	wait    time.Duration // for commands; 10 s
 	ask     func(view string, q framework.Query) (framework.Answer, error)
 	log     io.Writer
 	metrics prometheus.Registerer
@@ -66,7 +70,7 @@ func (s *script) Config() framework.Config {
 	if s.log == nil {
 		s.log = io.Discard
 	}
-	return framework.Config{App: "test", CommandWait: 10 * time.Second, ReadWait: 5 * time.Second, Clock: &s.clock, Metrics: s.metrics,
+	return framework.Config{App: "test", CommandWait: cmp.Or(s.wait, 10*time.Second), ReadWait: 5 * time.Second, Clock: &s.clock, Metrics: s.metrics,
 		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
@@ -96,6 +100,17 @@ func (s *script) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+func (s *script) Advertise(addr string) error { s.told = addr; return nil }
+
+func (s *script) Members() []framework.Member { return nil }
+
+func (s *script) Locate(aggregate, id string) framework.Place {
+	if s.locate == nil {
+		return framework.Place{Here: true}
+	}
+	return s.locate(aggregate, id)
 }
 
 func (s *script) Unready() []string { return s.unready }

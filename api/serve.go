@@ -29,10 +29,21 @@ func serve(ctx context.Context, a app, addr string, options []Option) error {
 	if err != nil {
 		return err
 	}
+	s.advertise(doors[0].listener)
 	if s.set.listening != nil {
 		s.set.listening(address(doors, 0), address(doors, 1))
 	}
 	return s.run(ctx, doors)
+}
+
+// advertise tells the application where it can be reached from this machine, if
+// from nowhere else: any other address may be another one to others.
+func (s *server) advertise(l net.Listener) {
+	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.IP.IsLoopback() {
+		if err := s.app.Advertise(addr.String()); err != nil {
+			s.log.Warn("other processes are not told where this one is", "err", err)
+		}
+	}
 }
 
 // address is that of the n-th door, nil if there is none.
@@ -111,6 +122,7 @@ func (s *server) run(ctx context.Context, doors []door) error {
 	}
 	s.stopping.Store(true)
 	s.shutdown(ctx, doors)
+	s.forward.transport.CloseIdleConnections()
 	stop()
 	for range left {
 		if err := <-ended; first == nil && !errors.Is(err, http.ErrServerClosed) {

@@ -27,6 +27,7 @@ type server struct {
 	spec                         *spec
 	names                        names
 	metrics                      *metrics
+	forward                      *forwarder
 	arriving, waiting, answering room
 	stopping                     atomic.Bool
 }
@@ -37,6 +38,7 @@ func newServer(a app, options []Option) *server {
 	s := &server{app: a, set: set, log: cfg.Logger, clock: cfg.Clock, mux: chi.NewMux(), names: namesOf(a),
 		metrics: newMetrics(cfg.Metrics), arriving: make(room, 4*set.maxConcurrent),
 		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent)}
+	s.forward = newForwarder(cfg, set, s.metrics.forwards)
 	s.spec = newSpec(s.mux, set)
 	s.addCommands()
 	s.addAggregates()

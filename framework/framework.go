@@ -42,6 +42,15 @@ type Config struct {
 	RememberCount int           // and how many, per partition; default 100,000
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
 
+	// Advertise is where other processes of the application reach this one's API:
+	// host:port, which means http, or an http or https URL, perhaps with the path
+	// below which the API is mounted; at most 256 bytes. They forward to it what only
+	// this process can answer, as it was sent, so an address outside a network that
+	// is trusted with callers' credentials is to be an https one. It matters with a
+	// Log that shares partitions only. Default: what App.Advertise was told; with
+	// neither, others answer 503 in place of this process.
+	Advertise string
+
 	// CheckDecisions refuses a decision that has changed its state, which only
 	// Evolve may: a map or slice in it, say. It costs two encodings of the state a
 	// command, so it is for tests; package frameworktest sets it.

@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
-	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // process is an application at work: what Run makes.
@@ -24,6 +24,9 @@ type process struct {
 	effects  map[string][]*stream.Delivery // by effect, then partition
 	assigned atomic.Bool                   // this process knows which partitions are its own
 	logLost  atomic.Pointer[error]         // why the log does not answer; nil while it does
+
+	self      control.Member
+	catalogue *cluster.Catalogue // of the other processes; nil where there can be none
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
@@ -43,17 +46,24 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeResources(r)) }()
-	p := &process{Resources: r, topic: a.cfg.App + ".events", tasks: make(map[string][]*stream.Task), effects: make(map[string][]*stream.Delivery)}
+	p := &process{Resources: r, topic: a.cfg.App + ".events", self: a.self(r),
+		tasks: make(map[string][]*stream.Task), effects: make(map[string][]*stream.Delivery)}
 	if err := a.checkOffsets(r.Log); err != nil {
 		return err
 	}
 	if err := r.Log.Ensure(ctx, eventlog.Topic{Name: p.topic, Partitions: a.cfg.Partitions}); err != nil {
 		return err
 	}
+	shared, several := r.Log.(eventlog.Assigner)
+	if several {
+		if err := a.list(ctx, p); err != nil {
+			return err
+		}
+	}
 	a.furnish(p)
 	a.process.Store(p)
 	defer a.process.Store(nil)
-	if shared, ok := r.Log.(eventlog.Assigner); ok {
+	if several {
 		return p.share(ctx, shared, a.cfg.App)
 	}
 	p.assign(all(a.cfg.Partitions))
@@ -139,12 +149,16 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	for name, t := range a.aggregates {
 		types[name] = t
 	}
-	return cluster.OwnerConfig{
-		Log: p.Log, Topic: p.topic, Process: clock.NewID(a.cfg.Clock), Aggregates: types,
+	cfg := cluster.OwnerConfig{
+		Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
 		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),
 	}
+	if p.catalogue != nil {
+		cfg.Claimed = p.catalogue.Claimed
+	}
+	return cfg
 }
 
 // generation returns the generation of a view that is read: the first, until views
@@ -155,8 +169,9 @@ func (a *App) generation(name string) view.Generation {
 
 // Unready returns the reasons why the application is not ready, none if it is:
 // every partition assigned to this process is served, every view has passed the
-// end that the log had at start, and no effect of these partitions has stopped for good. One that lags
-// or waits keeps nobody from being served.
+// end that the log had at start, so has what is known of other processes, and no
+// effect of these partitions has stopped for good. One that lags or waits keeps
+// nobody from being served.
 func (a *App) Unready() []string {
 	p := a.process.Load()
 	if p == nil {
@@ -165,6 +180,11 @@ func (a *App) Unready() []string {
 	var why []string
 	if !p.assigned.Load() {
 		why = append(why, "waiting for the other processes to share the partitions")
+	}
+	if p.catalogue != nil {
+		if err := p.catalogue.Err(); err != nil {
+			why = append(why, err.Error())
+		}
 	}
 	if lost := p.logLost.Load(); lost != nil {
 		why = append(why, fmt.Sprintf("the log does not answer: %v", *lost))
@@ -212,6 +232,7 @@ func whole(name string, tasks []*stream.Task) error {
 type running struct {
 	started atomic.Bool
 	process atomic.Pointer[process]
+	address atomic.Pointer[string] // that Advertise was told
 }
 
 func newRunning() *running { return &running{} }

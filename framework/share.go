@@ -64,6 +64,11 @@ func (p *process) share(ctx context.Context, log eventlog.Assigner, group string
 		return fmt.Errorf("join the processes of %s: %w", group, err)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	listed, end := context.WithCancel(context.Background())
+	var listing sync.WaitGroup
+	listing.Go(func() { p.catalogue.Run(listed) })
+	defer listing.Wait()
+	defer end() // once nothing is served any more
 	p.assign(nil)
 	defer p.stop()
 	var pings sync.WaitGroup

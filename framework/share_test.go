@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -72,16 +73,22 @@ func newCrew(t *testing.T) *crew {
 
 // start starts a process that serves the given partitions of two.
 func (c *crew) start(serves ...int32) (*framework.App, *sharedLog, func() error) {
-	return c.startWith(nil, serves...)
+	return c.startWith("", "", nil, serves...)
 }
 
-// startWith is start with an effect, if it is not nil.
-func (c *crew) startWith(effect *projections.Effect[fact], serves ...int32) (*framework.App, *sharedLog, func() error) {
+// startAs is start under a name over restarts, and at an address.
+func (c *crew) startAs(instance, addr string, serves ...int32) (*framework.App, *sharedLog, func() error) {
+	return c.startWith(instance, addr, nil, serves...)
+}
+
+// startWith is startAs with an effect, if it is not nil.
+func (c *crew) startWith(instance, addr string, effect *projections.Effect[fact], serves ...int32) (*framework.App, *sharedLog, func() error) {
 	l := &sharedLog{Log: c.log.Connect(), proposals: make(chan []int32, 1)}
 	l.proposals <- serves
-	app := framework.New(framework.Config{App: "test", Partitions: 2, Open: func(context.Context) (framework.Resources, error) {
-		return framework.Resources{Log: l, Documents: c.stores.Documents, Search: c.stores.Search}, nil
-	}})
+	app := framework.New(framework.Config{App: "test", Partitions: 2, Advertise: addr, AppendTimeout: 500 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), Open: func(context.Context) (framework.Resources, error) {
+			return framework.Resources{Log: l, Documents: c.stores.Documents, Search: c.stores.Search, Instance: instance}, nil
+		}})
 	register(app)
 	if effect != nil {
 		projections.Register(app, effect)
@@ -215,8 +222,8 @@ func TestAnEffectRunsWhereItsPartitionIsServed(t *testing.T) {
 			t.Fatalf("calls %v, want %v", got, want)
 		}
 	}
-	a, toA, _ := c.startWith(effect("a"), 0, 1)
-	b, toB, _ := c.startWith(effect("b"))
+	a, toA, _ := c.startWith("", "", effect("a"), 0, 1)
+	b, toB, _ := c.startWith("", "", effect("b"))
 	c.ready(a, b)
 	id := idsOf()[0]
 	for range 3 {
@@ -238,7 +245,7 @@ func TestAnEffectThatHasStoppedIsNamedWhereItsPartitionIsServed(t *testing.T) {
 	c := newCrew(t)
 	forgot := &aggregates.Type[tally, fact]{Name: "tally", Evolve: tallies.Evolve,
 		Events: event.Types[fact]{"tally.forgotten": event.As[fact, counted]()}}
-	a, toA, _ := c.startWith(&projections.Effect[fact]{Name: "tell", From: forgot.Stream(),
+	a, toA, _ := c.startWith("", "", &projections.Effect[fact]{Name: "tell", From: forgot.Stream(),
 		Do: func(context.Context, projections.Event[fact]) error { return nil }}, 0, 1)
 	c.ready(a)
 	if _, err := a.Execute(context.Background(), call(idsOf()[0])); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 
+	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
@@ -36,8 +37,8 @@ Flags:
   --admin ADDR      address for operators: metrics, profiles (127.0.0.1:8081)
   --data DIR        data folder, created if missing (./drivetribe-data)
   --app NAME        name of the application within the data folder (drivetribe)
-  --advertise ADDR  address at which other processes reach this one; not needed
-                    while all runs in one process
+  --advertise ADDR  host:port or URL at which other processes reach this one's API
+                    (that of --listen, if it is a loopback address)
   --demo=BOOL       fill an empty log with a small demo world (true; on servers:
                     false)
 
@@ -64,6 +65,8 @@ func parse(args []string, stdout, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case err == nil && o.data == "":
 		err = errors.New("--data is empty: name a folder")
+	case err == nil && o.advertise != "" && framework.CheckAdvertise(o.advertise) != nil:
+		err = fmt.Errorf("--advertise: %w", framework.CheckAdvertise(o.advertise))
 	case err == nil && !appName.MatchString(o.app):
 		err = fmt.Errorf("--app %q: want %s", o.app, appName)
 	}

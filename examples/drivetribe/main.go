@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 // that the environment names. The channel is closed once these are open.
 func config(o options, stderr io.Writer) (framework.Config, <-chan struct{}) {
 	cfg, opened := servers.FromEnv(o.data), make(chan struct{})
-	cfg.App = o.app
+	cfg.App, cfg.Advertise = o.app, o.advertise
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	open := cfg.Open
 	cfg.Open = func(ctx context.Context) (framework.Resources, error) {

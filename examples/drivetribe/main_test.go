@@ -30,7 +30,10 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	}
 	listed := regexp.MustCompile(`(?m)^  --([a-z]+)`).FindAllStringSubmatch(usage, -1)
 	for _, m := range listed {
-		args := []string{"--" + m[1] + "=true"} // a name, an address and a truth value as well
+		args := []string{"--" + m[1] + "=true"} // a name and a truth value as well
+		if m[1] == "advertise" {
+			args[0] = "--advertise=node-3:8080"
+		}
 		if _, err := parse(args, io.Discard, io.Discard); err != nil {
 			t.Errorf("--help lists --%s, which is no flag", m[1])
 		}
@@ -41,7 +44,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 }
 
 func TestAWrongCommandLineIsOneLineWithTheRemedy(t *testing.T) {
-	for _, args := range [][]string{{"--nope"}, {"--demo=perhaps"}, {"start"}, {"--app", "Not a name"}} {
+	for _, args := range [][]string{{"--nope"}, {"--demo=perhaps"}, {"start"}, {"--app", "Not a name"}, {"--advertise", "node-3"}} {
 		var out, msg bytes.Buffer
 		_, err := parse(args, &out, &msg)
 		text := msg.String()

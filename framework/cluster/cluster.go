@@ -7,7 +7,8 @@
 //	res, err := owner.Execute(ctx, cluster.Request{Aggregate: tribes, ID: "hikers", Command: id, Decide: join})
 //	state, err := owner.State(ctx, tribes, "hikers")
 //
-// In later versions also members, assignment, forwarding and the control log.
+// Where several processes share the partitions, each has a [Catalogue], which knows
+// the processes and what they own from the control log.
 package cluster
 
 import (

@@ -15,7 +15,8 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// OwnerConfig says what an owner works on. No field has a default.
+// OwnerConfig says what an owner works on. No field has a default; Claimed may be
+// nil.
 type OwnerConfig struct {
 	Log           eventlog.Log
 	Topic         string
@@ -28,6 +29,7 @@ type OwnerConfig struct {
 	Clock         clock.Clock
 	Logger        *slog.Logger
 	Metrics       *Metrics
+	Claimed       func(partition int32, epoch uint64) // is told of each claim that was read back as valid; must not wait
 }
 
 // Limits of an owner.

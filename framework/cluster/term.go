@@ -94,6 +94,9 @@ func (o *Owner) term(ctx context.Context) error {
 	}
 	o.setStatus(true, "")
 	o.cfg.Logger.Debug("partition claimed", "topic", o.cfg.Topic, "partition", o.cfg.Partition, "epoch", o.epoch)
+	if o.cfg.Claimed != nil {
+		o.cfg.Claimed(o.cfg.Partition, o.epoch)
+	}
 	return o.serve(ctx)
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -19,6 +21,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
@@ -124,6 +127,34 @@ func TestAClaimIsAsTheReferenceSays(t *testing.T) {
 			t.Errorf("header %x", h)
 		}
 		r.end()
+	}
+}
+
+func TestTheControlLogIsAsTheReferenceSays(t *testing.T) {
+	text := section(t, "doc/reference/formats.md", "## Control log (format 1)")
+	m := control.Member{Process: id(1), Instance: "i", Address: "http://a", Host: "h", Started: envelope.Time}
+	for kind, r := range map[string]eventlog.Record{"member": m.Record(), "left": m.Left(), "owner": control.Owner{Partition: 3, Epoch: 7, Process: id(1)}.Record()} {
+		row := cells(text)[slices.IndexFunc(cells(text), func(row []string) bool { return row[0] == kind })]
+		if len(r.Header) != 2 || r.Header[0] != 1 || strconv.Itoa(int(r.Header[1])) != row[1] || len(r.Key) > 0 {
+			t.Errorf("%s: header %v, key %q", kind, r.Header, r.Key)
+		}
+		var got map[string]any
+		if err := json.Unmarshal(r.Value, &got); err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, m := range regexp.MustCompile("`([a-z]+)`").FindAllStringSubmatch(row[2], -1) {
+			want = append(want, m[1])
+		}
+		slices.Sort(want)
+		if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
+			t.Errorf("%s: the record has %q, the page %q", kind, names, want)
+		}
+	}
+	for _, limit := range []int{control.MaxText, control.MaxMembers, control.MaxPartition - 1} {
+		if !strings.Contains(text, strconv.Itoa(limit)) {
+			t.Errorf("the page does not say %d", limit)
+		}
 	}
 }
 

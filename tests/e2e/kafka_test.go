@@ -60,15 +60,15 @@ func envelopeOf(r *kgo.Record) []byte {
 	return nil
 }
 
-// removeTopic deletes a topic and a consumer group.
-func removeTopic(ctx context.Context, brokers, topic, group string) error {
+// removeTopics deletes topics and a consumer group.
+func removeTopics(ctx context.Context, brokers, group string, topics ...string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	if _, err := admin.DeleteTopic(ctx, topic); err != nil {
+	if _, err := admin.DeleteTopics(ctx, topics...); err != nil {
 		return err
 	}
 	_, err = admin.DeleteGroup(ctx, group)

@@ -210,7 +210,8 @@ func (s *site) remove(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err := errors.Join(removeTopic(ctx, s.kafka, s.app+".events", s.app), removeTopic(ctx, s.kafka, s.app+".out", s.app+".announce-tribes"), s.empty(ctx))
+	err := errors.Join(removeTopics(ctx, s.kafka, s.app, s.app+".events", s.app+".control"),
+		removeTopics(ctx, s.kafka, s.app+".announce-tribes", s.app+".out"), s.empty(ctx))
 	if err != nil {
 		t.Logf("%s is not removed whole: %v", s.app, err)
 	}
