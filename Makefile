@@ -4,6 +4,8 @@ E2E_COMMANDS ?= 20000
 E2E_TIMEOUT ?= 60m
 SEEDS ?= 1000
 SEED ?= 1
+INPUTS ?= 1000000
+KILLS ?= 20
 BENCH ?= .
 CELL ?= 3s
 REPEAT ?= 3
@@ -56,6 +58,10 @@ e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS
 .PHONY: brokers
 brokers: ## each node of a Kafka cluster killed and restarted under load, then audited: E2E_COMMANDS (20000)
 	E2E_COMMANDS=$(E2E_COMMANDS) .ci/run brokers
+
+.PHONY: crash
+crash: ## a topology in four processes on the broker in KAFKA_BROKERS, INPUTS (1000000) inputs, KILLS (20) SIGKILLs, against an oracle
+	CRASH_INPUTS=$(INPUTS) CRASH_KILLS=$(KILLS) go test -count=1 -v -timeout 60m ./tests/crash
 
 .PHONY: sim
 sim: ## owners and topologies under seeded faults: SEEDS (1000) seeds from SEED (1) on, against independent oracles

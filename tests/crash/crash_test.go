@@ -50,6 +50,7 @@ func TestNothingIsLostOrDoubledWhateverIsKilled(t *testing.T) {
 		r.rng = rand.New(rand.NewPCG(seed, 5))
 		r.start()
 		r.kill(number(t, "CRASH_KILLS", 3))
+		r.killNodes()
 		r.finish()
 		r.compare()
 	}
@@ -149,6 +150,29 @@ func (r *run) kill(times int) {
 		r.Logf("worker %d killed after about %d of %d priced orders", n, goal, r.total)
 		time.Sleep(time.Duration(r.rng.IntN(8_000)) * time.Millisecond) // within its session or beyond
 		r.launch(n)
+	}
+}
+
+// killNodes kills each node of a broker that has several, and starts it again, one
+// after the other, if the environment says how.
+func (r *run) killNodes() {
+	scripts := os.Getenv("SERVERS_DIR")
+	if r.b.nodes < 2 || scripts == "" {
+		return
+	}
+	script := func(act string, env ...string) {
+		cmd := exec.Command(filepath.Join(scripts, "kafka", act))
+		cmd.Env = append(append(os.Environ(), "DATA="+filepath.Join(os.Getenv("SERVERS_DATA"), "kafka")), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			r.Fatalf("kafka/%s: %v\n%s", act, err, out)
+		}
+	}
+	for n := range r.b.nodes {
+		script("down", fmt.Sprint("NODE=", n+1), "SIGNAL=KILL")
+		r.Logf("node %d of %d killed", n+1, r.b.nodes)
+		time.Sleep(5 * time.Second)
+		script("up")
+		r.wait("all replicas in sync", func(ctx context.Context) (bool, error) { return r.b.inSync(ctx, r.prefix) })
 	}
 }
 

@@ -183,3 +183,20 @@ func (b *broker) size(ctx context.Context, topic string) (n int64, err error) {
 	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
 	return n, nil
 }
+
+// inSync reports whether every partition of a prefix's topics has all its replicas
+// in sync.
+func (b *broker) inSync(ctx context.Context, prefix string) (bool, error) {
+	topics, err := b.admin.ListTopics(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if strings.HasPrefix(t.Topic, prefix+".") && (len(p.ISR) < len(p.Replicas) || p.Err != nil) {
+				return false, p.Err
+			}
+		}
+	}
+	return true, nil
+}
