@@ -117,7 +117,7 @@ func (n *Numbers) Step(header []byte, d *Derived) (Verdict, Reason, error) {
 	}
 	s := n.sources[d.Source]
 	switch {
-	case s == nil && d.Number > 1:
+	case s == nil && d.Number > 1 && d.Mark != Timeless:
 		return Void, Gap, nil // what is void leaves no trace
 	case s == nil:
 		s = &told{mark: NoMark}
