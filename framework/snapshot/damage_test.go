@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 )
@@ -216,13 +217,14 @@ func TestANewerFormatIsSaidAndKept(t *testing.T) {
 	write(t, store, manifest, b)
 	k := newTask(t, store, identity, newClock(2))
 	k.text = strings.Repeat("new", 20) // ahead of what is there
+	k.clock.move(2 * time.Hour)
 	for range 3 {
 		k.grow("er", true)
 	}
 	if !slices.Contains(names(t, store, ""), manifest) || len(ending(names(t, store, ""), ".delta")) != 2 {
 		t.Errorf("a snapshot of a newer program, or what it may need, is gone: %q", names(t, store, ""))
 	}
-	k.clock.move(25 * 3600e9)
+	k.clock.move(25 * time.Hour)
 	k.grow("er", true)
 	k.grow("er", true)
 	if all := names(t, store, ""); len(all) != 4 {

@@ -175,6 +175,34 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
+// TestABlobThatIsRightByItselfIsNotTakenForAnother puts a blob with the same id
+// and other content in the place of one: each of its frames is right.
+func TestABlobThatIsRightByItselfIsNotTakenForAnother(t *testing.T) {
+	store := Memory()
+	goldenStore(t, store)
+	for name := range store.blobs {
+		id, ok := parseBlobName(name[len(goldenID.Prefix()):])
+		if !ok {
+			continue
+		}
+		queue, free := make(chan []byte, 1), make(chan []byte, 1)
+		queue <- append(make([]byte, frameHead), "DELTA"...)
+		close(queue)
+		b, err := io.ReadAll(newFramer(t.Context(), blobRef{id: id}, queue, free))
+		if err != nil {
+			t.Fatal(err)
+		}
+		right := store.blobs[name]
+		store.blobs[name] = b
+		_, found, problems, err := NewSeries(store, goldenID, 0).Restore(t.Context(), func(p int64) bool { return p == 3000 },
+			func([]byte, []io.Reader) error { return nil })
+		if found || err != nil || len(problems) != 1 || !errors.Is(problems[0], ErrDamaged) {
+			t.Errorf("%s: found %v, %v, %v", name, found, problems, err)
+		}
+		store.blobs[name] = right
+	}
+}
+
 func TestAFolderWhoseSyncFailsTakesNothing(t *testing.T) {
 	d, err := Dir(t.TempDir())
 	if err != nil {

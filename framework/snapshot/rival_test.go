@@ -64,6 +64,34 @@ func TestSeriesThatWriteAtTheSameTimeLeaveWhatCanBeUsed(t *testing.T) {
 	}
 }
 
+// TestWhoIsBehindMayGoOn has a zombie take snapshots behind its successor's: the
+// positions of these are the greater ones.
+func TestWhoIsBehindMayGoOn(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+	slow.grow("0123456789", true)
+	fast.text = "0123456789, and much more than that"
+	for round := range 3 {
+		for range 3 {
+			fast.grow("ab", true)
+			clock.move(15 * time.Minute)
+		}
+		w := slow.Begin(t.Context(), false)
+		if w.Full() {
+			t.Fatalf("round %d: a series was made to begin anew", round)
+		}
+		if err := w.Commit(t.Context(), int64(11+round), nil); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		if all := names(t, store, ""); !strings.Contains(strings.Join(all, " "), fmt.Sprintf("/%019d-", 11+round)) {
+			t.Fatalf("round %d: what was just committed is gone: %q", round, all)
+		}
+	}
+	if r := restore(t, newTask(t, store, identity, clock).Series, fast.text); r.text != fast.text || r.problems != nil {
+		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+}
+
 func TestADeltaOnWhatAnotherDeletedIsNotCommitted(t *testing.T) {
 	store, clock := snapshot.Memory(), newClock(1)
 	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)

@@ -105,7 +105,6 @@ func (s *Series) Begin(ctx context.Context, full bool) *Writer {
 	if !w.full {
 		w.chain = slices.Clone(s.chain)
 	}
-	s.chain = nil
 	w.start(ctx, blobRef{id: clock.NewID(s.Clock), full: w.full})
 	return w
 }
