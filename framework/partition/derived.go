@@ -180,8 +180,11 @@ func RestoreNumbers(b []byte) (*Numbers, []byte, error) {
 	r := packed.Read(b)
 	n := NewNumbers(r.Number())
 	for range r.Count(4) {
-		s := Source{uint32(r.Number()), int32(r.Number())}
-		n.sources[s] = &told{number: r.Number(), mark: r.Signed()}
+		operator, part := r.Number(), r.Number()
+		if operator > math.MaxUint32 || part > math.MaxInt32 {
+			r.Spoil()
+		}
+		n.sources[Source{uint32(operator), int32(part)}] = &told{number: r.Number(), mark: r.Signed()}
 	}
 	n.refresh()
 	if r.Bad() {

@@ -38,8 +38,11 @@ func (c *core) head() []byte {
 
 // restoreHead takes over what head wrote. The error says what does not fit.
 func (c *core) restoreHead(b []byte) error {
-	if len(b) == 0 || b[0] != headFormat {
-		return fmt.Errorf("its head has format %d, this program reads %d", append(b, 0)[0], headFormat)
+	switch {
+	case len(b) == 0:
+		return fmt.Errorf("its head is empty: %w", errMangled)
+	case b[0] != headFormat:
+		return fmt.Errorf("its head has format %d, this program reads %d", b[0], headFormat)
 	}
 	r := packed.Read(b[1:])
 	c.next, c.mark, c.maxTime = int64(r.Number()), r.Signed(), r.Signed()

@@ -325,14 +325,10 @@ func (e *entries[V]) next(key []byte) uint64 {
 
 // All yields the values in the order in which they were added.
 func (l *ListState[V]) All(c Keyed) iter.Seq[V] {
-	e, key := l.entries.of(c)
+	all := l.entries.All(c) // the names of numbers are in their order
 	return func(yield func(V) bool) {
-		of := e.keys[string(key)]
-		if of == nil {
-			return
-		}
-		for n := of.first; n <= of.last; n++ {
-			if !yield(e.states.unit(e.find(key, numbered(n))).state) {
+		for _, v := range all {
+			if !yield(v) {
 				return
 			}
 		}
@@ -349,6 +345,10 @@ func (l *ListState[V]) Drop(c Keyed, n int) {
 		}
 		c.changed()
 		i := e.find(key, numbered(of.first))
+		if i < 0 {
+			e.core.keep(fmt.Errorf("list %s of key %q: %w: value %d is missing", l.entries.name, key, errMangled, of.first))
+			return
+		}
 		of.first++
 		e.leave(key, i)
 	}

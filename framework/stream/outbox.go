@@ -23,6 +23,7 @@ type group struct {
 type box struct {
 	records []eventlog.Record
 	bytes   int
+	room    int    // for how many records room is made at once: as many as there were last
 	flight  int    // records that are being appended, of the front
 	added   uint64 // records ever
 	acked   uint64 // of these, those that are acknowledged
@@ -85,6 +86,9 @@ func (g *group) add(e *emission) {
 }
 
 func (b *box) put(r eventlog.Record) {
+	if b.records == nil && b.room > 0 {
+		b.records = make([]eventlog.Record, 0, b.room)
+	}
 	b.records = append(b.records, r)
 	b.bytes += len(r.Key) + len(r.Header) + len(r.Value)
 	b.added++
@@ -114,6 +118,7 @@ func (b *box) done() {
 		b.bytes -= len(r.Key) + len(r.Header) + len(r.Value)
 	}
 	b.acked += uint64(b.flight)
+	b.room = b.flight
 	if b.records = b.records[b.flight:]; len(b.records) == 0 {
 		b.records = nil // the log may keep the batch
 	}
