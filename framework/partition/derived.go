@@ -17,6 +17,11 @@ import (
 // what may still come.
 const NoMark int64 = math.MinInt64
 
+// Timeless is the watermark of a source whose elements belong to no time, each of
+// which replaces those before it. Nobody waits for its watermark, and its numbers
+// ascend with gaps: any that is higher than the last takes effect.
+const Timeless int64 = math.MaxInt64
+
 // Source names who writes derived records: a task of an upstream operator.
 type Source struct {
 	Operator  uint32 // the writer's place among those that write to the topic, as the reader's declaration counts them
@@ -28,7 +33,7 @@ type Source struct {
 type Derived struct {
 	Fold   uint64 // the writer's fold version
 	Source Source
-	Number uint64 // one higher than this source's previous record in this partition; the first is 1
+	Number uint64 // one higher than this source's previous record in this partition; the first is 1. See Timeless
 	Offset int64  // of the input that made it, in the writer's own partition
 	Index  uint64 // its place among all that this input made, over all partitions
 	Port   uint64 // which of the reader's inputs it is, from 1; 0: it only tells Mark
@@ -84,6 +89,7 @@ type Numbers struct {
 	fold    uint64
 	sources map[Source]*told
 	least   int64 // of the sources' watermarks
+	timed   int   // sources that have told one, but for those that are Timeless
 }
 
 // told is what a source has told so far.
@@ -117,7 +123,7 @@ func (n *Numbers) Step(header []byte, d *Derived) (Verdict, Reason, error) {
 	switch {
 	case d.Number <= s.number:
 		return Void, Duplicate, nil
-	case d.Number > s.number+1:
+	case d.Number > s.number+1 && d.Mark != Timeless:
 		return Void, Gap, nil
 	}
 	s.number = d.Number
@@ -131,19 +137,22 @@ func (n *Numbers) Step(header []byte, d *Derived) (Verdict, Reason, error) {
 	return Valid, NoReason, nil
 }
 
-// Mark returns the least watermark of all sources, given how many there are:
-// NoMark until each has told one.
+// Mark returns the least watermark of all sources, given how many there are that
+// are not Timeless: NoMark until each has told one.
 func (n *Numbers) Mark(sources int) int64 {
-	if len(n.sources) < sources {
+	if n.timed < sources {
 		return NoMark
 	}
 	return n.least
 }
 
 func (n *Numbers) refresh() {
-	n.least = math.MaxInt64
+	n.least, n.timed = math.MaxInt64, 0
 	for _, s := range n.sources {
 		n.least = min(n.least, s.mark)
+		if s.mark != NoMark && s.mark != Timeless {
+			n.timed++
+		}
 	}
 }
 

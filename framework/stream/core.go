@@ -24,6 +24,7 @@ type core struct {
 
 	operators []operator // by number
 	made      map[any]any
+	tables    *tables
 	alarms    alarms
 	mark      int64 // watermark: what follows is not earlier
 	maxTime   int64 // the greatest event time so far
@@ -66,12 +67,13 @@ type emission struct {
 type shape struct {
 	inputs  int   // of its own topic
 	outs    []int // of each way out
-	sources int   // tasks that write to its topic, if that is a shuffle
+	sources int   // tasks that write to its topic, if that is a shuffle, and tell watermarks
+	tables  *tables
 }
 
 // newCore returns a task's core, empty.
 func newCore(s *stage, part int32, around shape) *core {
-	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources}
+	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables}
 	for i, o := range s.outs {
 		c.outs = append(c.outs, newGroup(c, o, around.outs[i], around.inputs))
 	}
@@ -103,6 +105,9 @@ func (c *core) feed(records []eventlog.Record) error {
 			return fmt.Errorf("record %d@%d of %s: %w", c.part, r.Offset, c.stage.input(), err)
 		}
 		c.next = r.Offset + 1
+	}
+	if j, ok := c.judge.(interface{ end(*core) error }); ok { // of a table
+		return j.end(c)
 	}
 	return nil
 }
@@ -254,7 +259,7 @@ func (c *core) scheduleTell() {
 // finalError is told from errors that pass; see task.go.
 func finally(err error) error {
 	var known *finalError
-	if err == nil || errors.As(err, &known) {
+	if err == nil || errors.As(err, &known) || passes(err) {
 		return err
 	}
 	return Final(err)

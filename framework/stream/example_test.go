@@ -31,7 +31,7 @@ var noon = time.Date(2017, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // start runs a topology in memory.
 func start(t *stream.Topology) *streamtest.Run {
-	return streamtest.New(printing{}, t, streamtest.Topics{"clicks": 1, "payments": 1, "rules": 1, "out": 1})
+	return streamtest.New(printing{}, t, streamtest.Topics{"clicks": 1, "payments": 1, "rules": 1, "prices": 2, "out": 1})
 }
 
 // click sends clicks of a user, given as "page@seconds" after noon.
@@ -308,6 +308,28 @@ func ExampleBroadcast() {
 	// shoes {"page":"shoes"}
 	// shoes {"page":"shoes"}
 	// socks {"page":"socks"}
+}
+
+func ExampleLookUp() {
+	t := &stream.Topology{Name: "example"}
+	prices := stream.FromTable(t, &stream.Table[int]{Name: "prices", Topic: "prices", Decode: decode[int]})
+	byPage := stream.KeyBy(clicks(t), "by-page", func(c Click) string { return c.Page }, stream.Codec[Click]{})
+	out(stream.LookUp(byPage, prices, func(c Click) string { return c.Page },
+		func(c Click, cents int, known bool) string { return fmt.Sprintf("%d cents, %v", cents, known) }))
+
+	run := start(t)
+	run.Send("prices", "shoes", 4999, noon)
+	run.Settle()
+	click(run, "maya", "shoes@0", "socks@1")
+	run.Settle()
+	run.Send("prices", "shoes", nil, noon) // deletes it
+	run.Settle()
+	click(run, "maya", "shoes@2")
+	show(run)
+	// Output:
+	// shoes "4999 cents, true"
+	// shoes "0 cents, false"
+	// socks "0 cents, false"
 }
 
 func ExampleMapState() {

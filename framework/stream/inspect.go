@@ -2,7 +2,10 @@ package stream
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -168,3 +171,85 @@ func (e *entries[V]) look(key string, v any) (bool, error) {
 	}
 	return len(of.units) > 0, nil
 }
+
+// States returns the encoded states of all tasks of an operator, by key. A key
+// that two tasks have is an error.
+func (s *Simulation) States(operator string) (map[string]string, error) {
+	all := make(map[string]string)
+	for _, l := range s.lives {
+		if !slices.Contains(l.task.stage.operators, operator) {
+			continue
+		}
+		states, err := l.states()
+		if err != nil {
+			return nil, err
+		}
+		for name, data := range states {
+			key, ok := bytes.CutPrefix([]byte(name), []byte(operator+"\x00"))
+			if !ok {
+				continue
+			}
+			if _, twice := all[string(key)]; twice {
+				return nil, fmt.Errorf("key %q of %s is in two tasks", key, operator)
+			}
+			all[string(key)] = data
+		}
+	}
+	return all, nil
+}
+
+// states returns all states of a task, encoded as in a snapshot, by the
+// operator's name and the key.
+func (c *core) states() (map[string]string, error) {
+	c.abandon()
+	var buf bytes.Buffer
+	f := &frames{to: &buf}
+	c.begin(true, f)
+	for {
+		if done, err := c.encode(1<<20, f); err != nil || done {
+			if err != nil {
+				return nil, err
+			}
+			break
+		}
+	}
+	out := make(map[string]string)
+	r := &frameReader{r: bytes.NewReader(buf.Bytes())}
+	for {
+		n, key, unit, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[c.stage.operators[n]+"\x00"+string(key)] = string(unit)
+	}
+}
+
+// readTable reads a topic that is a table's.
+func (s *Simulation) readTable(_ context.Context, topic string, part int32) (eventlog.Reader, error) {
+	return &simReader{s, topic, part, 0}, nil
+}
+
+// simReader reads what a partition has.
+type simReader struct {
+	of    *Simulation
+	topic string
+	part  int32
+	next  int
+}
+
+// Next implements eventlog.Reader; it does not wait.
+func (r *simReader) Next(context.Context) ([]eventlog.Record, error) {
+	all := r.of.logs[r.topic][r.part]
+	if r.next >= len(all) {
+		return nil, eventlog.ErrOffset
+	}
+	records := all[r.next:min(r.next+100, len(all))]
+	r.next += len(records)
+	return records, nil
+}
+
+// Close implements eventlog.Reader.
+func (r *simReader) Close() error { return nil }

@@ -59,6 +59,9 @@ func (g *group) add(e *emission) {
 	start := len(c.arena)
 	if g.of.to != nil {
 		b.number++
+		if c.stage.timeless {
+			b.number = uint64(c.offset) + 1
+		}
 		b.told = max(b.told, c.mark)
 		d := partition.Derived{Fold: c.stage.of.version(), Source: partition.Source{Operator: g.of.source, Partition: c.part},
 			Number: b.number, Offset: c.offset, Index: index, Port: e.port, Time: e.time, Mark: c.mark}

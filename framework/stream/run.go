@@ -135,10 +135,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	tables := outsideTables(ctx, outside)
+	defer tables.close()
 	var all sync.WaitGroup
 	for _, s := range r.topology.stages {
 		all.Go(func() {
-			if err := r.share(ctx, s, counts); err != nil {
+			if err := r.share(ctx, s, counts, tables); err != nil {
 				stop(fmt.Errorf("topology %s: %w", r.topology.Name, err))
 			}
 		})
@@ -194,15 +196,18 @@ func (s *stage) around(counts map[string]int) shape {
 		around.outs = append(around.outs, counts[topic])
 	}
 	for _, up := range s.sources {
-		around.sources += counts[up.input()]
+		if !up.timeless {
+			around.sources += counts[up.input()]
+		}
 	}
 	return around
 }
 
 // share runs the tasks of a stage that are this process's: those that the group
 // assigns, or all where the log does not share.
-func (r *Runner) share(ctx context.Context, s *stage, counts map[string]int) (err error) {
+func (r *Runner) share(ctx context.Context, s *stage, counts map[string]int, tables *tables) (err error) {
 	around := s.around(counts)
+	around.tables = tables
 	shared, ok := r.cfg.Log.(eventlog.Assigner)
 	if !ok {
 		all := make([]int32, around.inputs)

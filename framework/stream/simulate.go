@@ -2,10 +2,9 @@ package stream
 
 import (
 	"bytes"
-	"errors"
+	"context"
 	"fmt"
 	"hash/fnv"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -38,6 +37,7 @@ type Simulation struct {
 	tasks    []*simTask
 	lives    []*life
 	late     []flight // batches that will land
+	tables   *tables
 	planted  planted
 	err      error
 }
@@ -134,6 +134,7 @@ func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 		}
 	}
 	s.order = slices.Sorted(maps.Keys(s.logs))
+	s.tables = newTables(context.Background(), s.readTable)
 	for _, st := range t.stages {
 		s.need(st.input())
 		for _, o := range st.outs {
@@ -278,7 +279,9 @@ func (s *Simulation) core(t *simTask) *core {
 	for topic, parts := range s.logs {
 		counts[topic] = len(parts)
 	}
-	c := newCore(t.stage, t.part, t.stage.around(counts))
+	around := t.stage.around(counts)
+	around.tables = s.tables
+	c := newCore(t.stage, t.part, around)
 	c.planted, c.rng = s.planted, s.rng
 	return c
 }
@@ -432,6 +435,7 @@ func (s *Simulation) end(l *life) {
 		}
 	}
 	l.ended = true
+	l.core.leave()
 }
 
 // transact begins or ends a transaction.
@@ -624,6 +628,7 @@ func (s *Simulation) again() {
 func (s *Simulation) refold(t *simTask) uint64 {
 	h := fnv.New64a()
 	c := s.core(t)
+	defer c.leave()
 	if err := c.feed(s.logs[t.stage.input()][t.part]); err != nil {
 		s.fail(err)
 	}
@@ -642,59 +647,4 @@ func (s *Simulation) refold(t *simTask) uint64 {
 		fmt.Fprintf(h, "%q %q\n", key, states[key])
 	}
 	return h.Sum64()
-}
-
-// States returns the encoded states of all tasks of an operator, by key. A key
-// that two tasks have is an error.
-func (s *Simulation) States(operator string) (map[string]string, error) {
-	all := make(map[string]string)
-	for _, l := range s.lives {
-		if !slices.Contains(l.task.stage.operators, operator) {
-			continue
-		}
-		states, err := l.states()
-		if err != nil {
-			return nil, err
-		}
-		for name, data := range states {
-			key, ok := bytes.CutPrefix([]byte(name), []byte(operator+"\x00"))
-			if !ok {
-				continue
-			}
-			if _, twice := all[string(key)]; twice {
-				return nil, fmt.Errorf("key %q of %s is in two tasks", key, operator)
-			}
-			all[string(key)] = data
-		}
-	}
-	return all, nil
-}
-
-// states returns all states of a task, encoded as in a snapshot, by the
-// operator's name and the key.
-func (c *core) states() (map[string]string, error) {
-	c.abandon()
-	var buf bytes.Buffer
-	f := &frames{to: &buf}
-	c.begin(true, f)
-	for {
-		if done, err := c.encode(1<<20, f); err != nil || done {
-			if err != nil {
-				return nil, err
-			}
-			break
-		}
-	}
-	out := make(map[string]string)
-	r := &frameReader{r: bytes.NewReader(buf.Bytes())}
-	for {
-		n, key, unit, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		out[c.stage.operators[n]+"\x00"+string(key)] = string(unit)
-	}
 }

@@ -56,6 +56,7 @@ type stage struct {
 	timed     bool   // an operator of it, or of what follows it, needs watermarks
 	group     string // of a source: by which its progress is shown
 	foreign   bool   // the topic is written by others, and records are as they made them
+	timeless  bool   // of a table: it tells no watermark, and holds none up
 	committed bool   // of a foreign one: take no record of a transaction that was not committed
 }
 

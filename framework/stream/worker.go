@@ -414,6 +414,9 @@ func (a *attempt) commit(next int64) {
 
 // close gives up what the attempt holds.
 func (a *attempt) close() error {
+	if a.core != nil {
+		a.core.leave()
+	}
 	if a.snap != nil {
 		a.snap.end()
 	}
