@@ -58,6 +58,36 @@ func (printing) Helper()                   {}
 func (printing) Errorf(f string, a ...any) { fmt.Printf(f+"\n", a...) }
 func (printing) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
+// The smallest whole: clicks in, counts of each page out.
+func Example() {
+	t := &stream.Topology{Name: "clicks-by-page"}
+	clicks := stream.From(t, &stream.Source[Click]{Name: "clicks", Topic: "clicks",
+		Decode: func(r *stream.Record, c *Click) error { return json.Unmarshal(r.Value, c) }})
+	pages := stream.KeyBy(clicks, "pages", func(c Click) string { return c.Page }, stream.Codec[Click]{})
+	counts, _ := stream.Via(pages, &stream.Process[int, Click, int]{Name: "count",
+		OnEvent: func(c *stream.Context[int, int], _ Click) error {
+			*c.State()++
+			c.Emit(*c.State())
+			return nil
+		}})
+	stream.To(counts, &stream.Publish[int]{Name: "counts", Topic: "clicks-by-page"})
+
+	// On Kafka: runner, err := stream.NewRunner(t, stream.Config{Log: kafka}), then
+	// runner.Run(ctx). Here, in memory:
+	run := streamtest.New(printing{}, t, streamtest.Topics{"clicks": 2, "clicks-by-page": 2})
+	run.Send("clicks", "maya", Click{"start"}, noon)
+	run.Send("clicks", "maya", Click{"pay"}, noon)
+	run.Settle()
+	run.Send("clicks", "tomasz", Click{"start"}, noon)
+	for _, line := range run.Lines("clicks-by-page") {
+		fmt.Println(line)
+	}
+	// Output:
+	// pay 1
+	// start 1
+	// start 2
+}
+
 func ExampleMap() {
 	t := &stream.Topology{Name: "example"}
 	out(stream.Map(clicks(t), func(c Click) string { return strings.ToUpper(c.Page) }))
