@@ -31,7 +31,7 @@ var noon = time.Date(2017, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // start runs a topology in memory.
 func start(t *stream.Topology) *streamtest.Run {
-	return streamtest.New(printing{}, t, streamtest.Topics{"clicks": 1, "payments": 1, "rules": 1, "out": 1})
+	return streamtest.New(printing{}, t, streamtest.Topics{"clicks": 1, "payments": 1, "rules": 1, "prices": 2, "out": 1})
 }
 
 // click sends clicks of a user, given as "page@seconds" after noon.
@@ -57,6 +57,36 @@ type printing struct{}
 func (printing) Helper()                   {}
 func (printing) Errorf(f string, a ...any) { fmt.Printf(f+"\n", a...) }
 func (printing) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
+// The smallest whole: clicks in, counts of each page out.
+func Example() {
+	t := &stream.Topology{Name: "clicks-by-page"}
+	clicks := stream.From(t, &stream.Source[Click]{Name: "clicks", Topic: "clicks",
+		Decode: func(r *stream.Record, c *Click) error { return json.Unmarshal(r.Value, c) }})
+	pages := stream.KeyBy(clicks, "pages", func(c Click) string { return c.Page }, stream.Codec[Click]{})
+	counts, _ := stream.Via(pages, &stream.Process[int, Click, int]{Name: "count",
+		OnEvent: func(c *stream.Context[int, int], _ Click) error {
+			*c.State()++
+			c.Emit(*c.State())
+			return nil
+		}})
+	stream.To(counts, &stream.Publish[int]{Name: "counts", Topic: "clicks-by-page"})
+
+	// On Kafka: runner, err := stream.NewRunner(t, stream.Config{Log: kafka}), then
+	// runner.Run(ctx). Here, in memory:
+	run := streamtest.New(printing{}, t, streamtest.Topics{"clicks": 2, "clicks-by-page": 2})
+	run.Send("clicks", "maya", Click{"start"}, noon)
+	run.Send("clicks", "maya", Click{"pay"}, noon)
+	run.Settle()
+	run.Send("clicks", "tomasz", Click{"start"}, noon)
+	for _, line := range run.Lines("clicks-by-page") {
+		fmt.Println(line)
+	}
+	// Output:
+	// pay 1
+	// start 1
+	// start 2
+}
 
 func ExampleMap() {
 	t := &stream.Topology{Name: "example"}
@@ -308,6 +338,28 @@ func ExampleBroadcast() {
 	// shoes {"page":"shoes"}
 	// shoes {"page":"shoes"}
 	// socks {"page":"socks"}
+}
+
+func ExampleLookUp() {
+	t := &stream.Topology{Name: "example"}
+	prices := stream.FromTable(t, &stream.Table[int]{Name: "prices", Topic: "prices", Decode: decode[int]})
+	byPage := stream.KeyBy(clicks(t), "by-page", func(c Click) string { return c.Page }, stream.Codec[Click]{})
+	out(stream.LookUp(byPage, prices, func(c Click) string { return c.Page },
+		func(c Click, cents int, known bool) string { return fmt.Sprintf("%d cents, %v", cents, known) }))
+
+	run := start(t)
+	run.Send("prices", "shoes", 4999, noon)
+	run.Settle()
+	click(run, "maya", "shoes@0", "socks@1")
+	run.Settle()
+	run.Send("prices", "shoes", nil, noon) // deletes it
+	run.Settle()
+	click(run, "maya", "shoes@2")
+	show(run)
+	// Output:
+	// shoes "4999 cents, true"
+	// shoes "0 cents, false"
+	// socks "0 cents, false"
 }
 
 func ExampleMapState() {

@@ -25,7 +25,7 @@ type Topology struct {
 	Partitions int
 	// MarkEvery is how far, in event time, a source's watermark moves before the
 	// shuffles that it does not write to otherwise are told; default 1 s. Windows
-	// close by so much later at most.
+	// close by so much later at most. Another value needs another Version.
 	MarkEvery time.Duration
 
 	stages []*stage
