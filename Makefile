@@ -4,6 +4,7 @@ E2E_COMMANDS ?= 20000
 E2E_TIMEOUT ?= 60m
 SEEDS ?= 1000
 SEED ?= 1
+ENTRIES ?= 2000000
 INPUTS ?= 1000000
 KILLS ?= 20
 BENCH ?= .
@@ -74,8 +75,9 @@ model: ## the ownership protocol explored further: some minutes, some GiB
 	MODEL=large go test -count=1 -v -run TestPresets -timeout 60m ./tests/model
 
 .PHONY: bench
-bench: ## the table beside floors, CELL (3s) a cell, REPEAT (3) rounds; then the benchmarks that match BENCH (.)
+bench: ## tables beside floors, CELL (3s) a cell, REPEAT (3) rounds, ENTRIES (2000000) of the ledger where KAFKA_BROKERS names a broker; then the benchmarks that match BENCH (.)
 	BENCH_CELL=$(CELL) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m -run TestBesideFloors ./tests/bench
+	BENCH_LEDGER=$(ENTRIES) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m ./tests/bench/ledger
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./framework/... ./aggregates ./commands ./projections ./api
 
 .PHONY: run
