@@ -165,7 +165,7 @@ func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[str
 	}
 	need := func(topic string) (err error) {
 		if _, known := counts[topic]; !known && topic != "" {
-			counts[topic], err = outside.Partitions(ctx, topic)
+			counts[topic], err = r.partitions(ctx, outside, topic)
 		}
 		return err
 	}
@@ -184,6 +184,23 @@ func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[str
 		}
 	}
 	return counts, nil
+}
+
+// newTopic is how long a topic that is not known is asked for again: one that was
+// just made is not known everywhere at once.
+const newTopic = 10 * time.Second
+
+func (r *Runner) partitions(ctx context.Context, outside eventlog.Outside, topic string) (int, error) {
+	pause := clock.Backoff{Most: time.Second}
+	for began := r.cfg.Clock.Now(); ; {
+		n, err := outside.Partitions(ctx, topic)
+		if !errors.Is(err, eventlog.ErrUnknownTopic) || r.cfg.Clock.Now().Sub(began) > newTopic {
+			return n, err
+		}
+		if err := clock.Sleep(ctx, r.cfg.Clock, pause.Next(r.cfg.Clock)); err != nil {
+			return 0, err
+		}
+	}
 }
 
 func (s *stage) around(counts map[string]int) shape {

@@ -168,10 +168,15 @@ func (b *bench) measure(t *testing.T, r row, round int) figure {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	done := b.waitFor(t, group)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	done := b.waitFor(t, group, ended)
 	f := figure{wall: time.Since(began)}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
-	_ = cmd.Wait()
+	<-ended
 	if !done {
 		t.Fatalf("%s has not got through within %v; it wrote:\n%s", r.name, limit, said.String())
 	}
@@ -183,12 +188,18 @@ func (b *bench) measure(t *testing.T, r row, round int) figure {
 
 const limit = 5 * time.Minute
 
-func (b *bench) waitFor(t *testing.T, group string) bool {
+// waitFor reports whether a group has committed all, before its program has ended.
+func (b *bench) waitFor(t *testing.T, group string, ended <-chan struct{}) bool {
 	ends, err := b.admin.ListEndOffsets(t.Context(), inTopic)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for began := time.Now(); time.Since(began) < limit; time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-ended:
+			return false
+		default:
+		}
 		offsets, err := b.admin.FetchOffsets(t.Context(), group)
 		if err != nil {
 			continue
