@@ -21,6 +21,6 @@
 // planted_test.go shows that the audit finds what is wrong. backend_test.go is what
 // the program runs on, kafka_test.go and stores_test.go read the servers,
 // servers_test.go and proxy_test.go start and fail some, for failure_test.go;
-// takeover_test.go has two processes. The rest are tests of
+// takeover_test.go and forward_test.go have two processes. The rest are tests of
 // the program as a whole, named after what they try.
 package e2e
