@@ -22,7 +22,8 @@
 // planted_test.go shows that the audit finds what is wrong. backend_test.go is what
 // the program runs on, kafka_test.go and stores_test.go read the servers,
 // servers_test.go and proxy_test.go start and fail some, for failure_test.go, and
-// for brokers_test.go, where Kafka loses its nodes one by one; takeover_test.go has
-// two processes, effects_test.go reads what is sent to others. The rest are tests of
+// for brokers_test.go, where Kafka loses its nodes one by one; takeover_test.go and
+// forward_test.go have two processes, effects_test.go reads what is sent to others.
+// The rest are tests of
 // the program as a whole, named after what they try.
 package e2e
