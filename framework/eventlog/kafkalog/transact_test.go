@@ -137,7 +137,7 @@ func TestOutcomesOfATransactionThatABrokerRefuses(t *testing.T) {
 		{kmsg.EndTxn, kerr.CoordinatorLoadInProgress, nil},
 		{kmsg.EndTxn, kerr.ProducerFenced, eventlog.ErrFenced},
 		{kmsg.EndTxn, kerr.InvalidProducerEpoch, eventlog.ErrFenced},
-		{kmsg.EndTxn, kerr.InvalidTxnState, kerr.InvalidTxnState},
+		{kmsg.EndTxn, kerr.InvalidTxnState, eventlog.ErrFenced},
 	} {
 		t.Run(c.key.Name()+" "+c.err.Message, func(t *testing.T) {
 			onEach(t, func(t *testing.T, cluster *kfake.Cluster, log *kafkalog.Log, topic string) {
@@ -223,8 +223,8 @@ func TestATransactionThatIsOverTakenCommitsNothing(t *testing.T) {
 					return nil, nil, false
 				})
 				err := tx.Commit(patient(t), outputs(topic, "x"), "group", topic, 1, 7)
-				if !errors.Is(err, eventlog.ErrNotCommitted) { // the fake does not always say fenced
-					t.Fatalf("error %v, want ErrNotCommitted", err)
+				if !errors.Is(err, eventlog.ErrFenced) || !errors.Is(err, eventlog.ErrNotCommitted) {
+					t.Fatalf("error %v, want ErrFenced and ErrNotCommitted", err)
 				}
 				wantSettled(t, log, topic, "x", false)
 			}, kfake.SleepOutOfOrder())
