@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,10 +187,9 @@ func TestACommitWhoseAnswerIsLostIsSettledByTheNextProducer(t *testing.T) {
 			var cut cutter
 			onEach(t, func(t *testing.T, cluster *kfake.Cluster, log *kafkalog.Log, topic string) {
 				tx := transact(t, log, "name")
-				var sent int
+				var sent atomic.Int32
 				cluster.ControlKey(int16(kmsg.EndTxn), func(kmsg.Request) (kmsg.Response, error, bool) {
-					sent++
-					if sent > 1 {
+					if sent.Add(1) > 1 {
 						return nil, nil, false
 					}
 					if !arrives {
@@ -200,8 +200,8 @@ func TestACommitWhoseAnswerIsLostIsSettledByTheNextProducer(t *testing.T) {
 				})
 				err := tx.Commit(patient(t), outputs(topic, "x"), "group", topic, 1, 7)
 				cut.on.Store(false)
-				if err == nil || errors.Is(err, eventlog.ErrNotCommitted) || sent != 1 {
-					t.Fatalf("sent %d times, %v, want once and an error that leaves it open", sent, err)
+				if err == nil || errors.Is(err, eventlog.ErrNotCommitted) || sent.Load() != 1 {
+					t.Fatalf("sent %d times, %v, want once and an error that leaves it open", sent.Load(), err)
 				}
 				wantSettled(t, log, topic, "x", arrives)
 			}, kfake.ListenFn(cut.listen))
