@@ -234,12 +234,13 @@ func namesAreApart(d *dealer) {
 }
 
 // rivalsCommitOnce lets processes take one name from each other while each goes
-// on from the committed offset: every step is there once, and in order.
+// on from the committed offset: every step is there once, and in order. Who has
+// lost it pauses, each for longer than the one before, or nobody would get far.
 func rivalsCommitOnce(d *dealer) {
 	const rivals, steps = 3, 30
 	topic := d.topic(1)
 	logs := []eventlog.Log{d.log, d.open2(), d.open2()}
-	d.each(rivals, func(i int) error { return d.rival(logs[i], topic, steps) })
+	d.each(rivals, func(i int) error { return d.rival(logs[i], topic, steps, time.Duration(1+2*i)*10*time.Millisecond) })
 	var want []eventlog.Record
 	for i := range steps {
 		want = append(want, lists(fmt.Sprint(i), 1, 20)...)
@@ -248,7 +249,7 @@ func rivalsCommitOnce(d *dealer) {
 }
 
 // rival takes the name and commits a few steps, until all are done.
-func (d *dealer) rival(log eventlog.Log, topic string, steps int) error {
+func (d *dealer) rival(log eventlog.Log, topic string, steps int, pause time.Duration) error {
 	ctx := d.within(2 * patience)
 	for {
 		tx, err := log.(eventlog.Transactor).Transact(ctx, d.as)
@@ -271,6 +272,7 @@ func (d *dealer) rival(log eventlog.Log, topic string, steps int) error {
 		if err := errors.Join(ctx.Err(), tx.Close()); err != nil {
 			return err
 		}
+		<-time.After(pause)
 	}
 }
 

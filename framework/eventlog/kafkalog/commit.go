@@ -61,7 +61,7 @@ func (t *transactions) fill(ctx context.Context, outputs []eventlog.Output, grou
 // notCommitted makes the error of a transaction that surely was not committed.
 func notCommitted(cause error) error {
 	switch {
-	case errors.Is(cause, kerr.InvalidProducerEpoch), errors.Is(cause, kerr.ProducerFenced):
+	case overtaken(cause):
 		cause = fmt.Errorf("%w, or the transaction took more than %v: %w", eventlog.ErrFenced, transactionTimeout, cause)
 	case errors.Is(cause, kerr.MessageTooLarge), errors.Is(cause, kerr.RecordListTooLarge):
 		cause = fmt.Errorf("%w for the topic; raise its max.message.bytes: %w", eventlog.ErrTooLarge, cause)
@@ -69,6 +69,13 @@ func notCommitted(cause error) error {
 		cause = fmt.Errorf("%w: %w", eventlog.ErrUnknownTopic, cause)
 	}
 	return fmt.Errorf("%w: %w", eventlog.ErrNotCommitted, cause)
+}
+
+// overtaken reports whether a broker knows the epoch for an old one, or the
+// transaction for one that is not open any more.
+func overtaken(err error) bool {
+	return errors.Is(err, kerr.InvalidProducerEpoch) || errors.Is(err, kerr.ProducerFenced) ||
+		errors.Is(err, kerr.InvalidTxnState) || errors.Is(err, kerr.InvalidProducerIDMapping)
 }
 
 // locate finds the leaders of all partitions.
@@ -372,13 +379,11 @@ func (t *transactions) end(ctx context.Context) error {
 		}
 		return err
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
-	}
-	for _, certain := range []error{kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidTxnState, kerr.InvalidProducerIDMapping} {
-		if errors.Is(err, certain) {
-			return notCommitted(err)
-		}
+	case overtaken(err):
+		return notCommitted(err)
 	}
 	return unknown(err)
 }
