@@ -46,7 +46,7 @@ func TestNoCentIsLostOrMadeWhateverFails(t *testing.T) {
 			id := fmt.Sprint("t", i)
 			run.Send("transfers", id, Transfer{id, accounts[from], accounts[to], int64(r.IntN(100))}, noon)
 		}
-	}, func(run *streamtest.Run) {
+	}, func(t *testing.T, run *streamtest.Run) {
 		sum, entries := int64(0), 0
 		for _, account := range accounts {
 			var b Balance

@@ -154,7 +154,7 @@ func ExampleSimulate() {
 					run.Send("clicks", fmt.Sprint("user-", r.IntN(10)), Click{"/start"}, noon)
 				}
 			},
-			func(run *streamtest.Run) {
+			func(t *testing.T, run *streamtest.Run) {
 				if n := len(run.Published("visits")); n != clicks {
 					t.Errorf("%d clicks made %d visits", clicks, n)
 				}

@@ -13,10 +13,11 @@ import (
 // are killed, paused and woken, whose tasks move, and whose snapshots are missing.
 // input sends what the run is to fold, by chance drawn from r if it likes; meanwhile
 // nothing happens. Once all is folded and the faults are over, check looks at what
-// came of it, which must be what it would be without faults.
+// came of it, which must be what it would be without faults; its t is the
+// subtest's.
 //
 // The same seed is the same run. A failure says how to repeat it alone.
-func Simulate(t *testing.T, topology *stream.Topology, topics Topics, seeds int, input func(run *Run, r *rand.Rand), check func(run *Run)) {
+func Simulate(t *testing.T, topology *stream.Topology, topics Topics, seeds int, input func(run *Run, r *rand.Rand), check func(t *testing.T, run *Run)) {
 	t.Helper()
 	for seed := uint64(1); seed <= uint64(seeds); seed++ {
 		name := fmt.Sprintf("seed=%d", seed)
@@ -31,7 +32,7 @@ func Simulate(t *testing.T, topology *stream.Topology, topics Topics, seeds int,
 // faults too.
 const calm = 1000
 
-func simulate(t T, topology *stream.Topology, topics Topics, seed uint64, input func(*Run, *rand.Rand), check func(*Run)) {
+func simulate(t *testing.T, topology *stream.Topology, topics Topics, seed uint64, input func(*Run, *rand.Rand), check func(*testing.T, *Run)) {
 	t.Helper()
 	run := start(t, topology, topics, stream.SimulationConfig{Seed: seed, Topics: topics, Faults: 1})
 	input(run, rand.New(rand.NewPCG(seed, 2)))
@@ -42,5 +43,5 @@ func simulate(t T, topology *stream.Topology, topics Topics, seed uint64, input 
 		run.sim.Step()
 	}
 	run.Settle()
-	check(run)
+	check(t, run)
 }

@@ -195,7 +195,7 @@ func TestSeedsFindNothingInACorrectTopology(t *testing.T) {
 		for range clicks {
 			run.Send("clicks", fmt.Sprint("user-", r.IntN(5)), Click{}, noon)
 		}
-	}, func(run *streamtest.Run) {
+	}, func(t *testing.T, run *streamtest.Run) {
 		if n := len(run.Published("visits")); n != clicks {
 			t.Errorf("%d clicks made %d visits", clicks, n)
 		}
