@@ -101,7 +101,8 @@ func (g *cutRig) change(r *rand.Rand, m *cutModel) {
 		m.lists[key] = m.lists[key][min(drop, len(m.lists[key])):]
 	case 10:
 		c.SetTimer("t", time.Unix(0, n+1))
-		m.timers[key], m.states[key] = n+1, m.states[key]
+		m.timers[key] = n + 1
+		m.states[key] += 0 // it is there from now on
 	default:
 		c.CancelTimer("t")
 		delete(m.timers, key)

@@ -31,7 +31,7 @@ const (
 	plantTold                      // what the shuffles were told is left out of a restore
 	plantHead                      // the head of a snapshot is that of its end, not of its beginning
 	plantAgain                     // a restore folds the last record again
-	plantPosition                  // a transaction publishes without its position
+	plantPosition                  // a transaction that is not answered publishes without its position
 	plantAhead                     // a task that runs elsewhere by now stores what nobody has acknowledged
 	plantGraves                    // a key that is deleted during a cut is missing in it
 	plantArrival                   // of two prices of one time, the first one stands

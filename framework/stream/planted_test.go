@@ -47,7 +47,7 @@ func TestPlanted(t *testing.T) {
 			for seed := uint64(1); seed <= b.within; seed++ {
 				r := simulateSeed(seed, b.bug)
 				if len(r.failures) > 0 {
-					t.Logf("%.200s", r.failures[0])
+					t.Logf("%s: %.200s", b.name, r.failures[0])
 					return
 				}
 			}

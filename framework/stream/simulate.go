@@ -506,7 +506,7 @@ func (s *Simulation) transact(l *life) bool {
 	for _, o := range t.outputs {
 		s.append(o.Topic, o.Partition, o.Records)
 	}
-	if s.planted != plantPosition {
+	if s.planted != plantPosition || n >= 0.2 {
 		l.task.offset = t.next
 	}
 	s.counts["transaction"]++
