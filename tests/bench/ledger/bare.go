@@ -31,7 +31,7 @@ func bare(ctx context.Context, transactions bool, brokers []string, group string
 	if transactions {
 		l.every = 100 * time.Millisecond
 		l.session, err = kgo.NewGroupTransactSession(append(opts, kgo.TransactionalID(group),
-			kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets())...)
+			kgo.FetchIsolationLevel(kgo.ReadCommitted()))...)
 		if err != nil {
 			return err
 		}
