@@ -40,7 +40,7 @@ type Config struct {
 	// starts anew; default 5 s.
 	AppendTimeout time.Duration
 	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged:
-	// beyond it the task waits. Default 8 MiB.
+	// beyond it the task waits. Default 4 MiB.
 	MaxWaiting int
 	Clock      clock.Clock  // default: the machine's
 	Logger     *slog.Logger // default: nowhere
@@ -51,7 +51,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.TransactEvery = cmp.Or(c.TransactEvery, 100*time.Millisecond)
 	c.ProgressEvery = cmp.Or(c.ProgressEvery, time.Second)
 	c.AppendTimeout = cmp.Or(c.AppendTimeout, 5*time.Second)
-	c.MaxWaiting = cmp.Or(c.MaxWaiting, 8<<20)
+	c.MaxWaiting = cmp.Or(c.MaxWaiting, 4<<20)
 	c.Clock = cmp.Or(c.Clock, clock.System)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
