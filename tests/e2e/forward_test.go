@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -93,7 +94,7 @@ func TestForwardingLetsEveryProcessAnswerForAll(t *testing.T) {
 			r.end("answered by process 0", "answered by process 1")
 			for _, kind := range []string{"503", "429", "no answer"} {
 				if n := r.kinds[kind]; n > 0 {
-					t.Errorf("%d times %s, though both processes live", n, kind)
+					t.Errorf("%d times %s, though both processes live; the first:\n%s", n, kind, strings.Join(r.away, ""))
 				}
 			}
 			a, b := one.passed(t), two.passed(t)
