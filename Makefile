@@ -5,6 +5,7 @@ E2E_TIMEOUT ?= 60m
 SEEDS ?= 1000
 SEED ?= 1
 ENTRIES ?= 2000000
+KEYS ?= 1000000
 INPUTS ?= 1000000
 KILLS ?= 20
 BENCH ?= .
@@ -77,6 +78,7 @@ model: ## the ownership protocol explored further: some minutes, some GiB
 .PHONY: bench
 bench: ## tables beside floors, CELL (3s) a cell, REPEAT (3) rounds, ENTRIES (2000000) of the ledger where KAFKA_BROKERS names a broker; then the benchmarks that match BENCH (.)
 	BENCH_CELL=$(CELL) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m -run TestBesideFloors ./tests/bench
+	BENCH_KEYS=$(KEYS) go test -count=1 -v -run 'ManyKeys|LittleMore' ./framework/stream
 	BENCH_LEDGER=$(ENTRIES) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m ./tests/bench/ledger
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./framework/... ./aggregates ./commands ./projections ./api
 

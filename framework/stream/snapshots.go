@@ -37,10 +37,9 @@ type cutting struct {
 // storeTimeout bounds one call of the blob store.
 const storeTimeout = 5 * time.Minute
 
-// encodeEach is how many units are encoded for each slice of records: so a cut is
-// done after as many records as there are units, and the fold keeps half its
-// speed at least.
-const encodeEach = slice
+// encodeEach is how many units are encoded for each slice of records, besides those
+// that these records change: few, so that the fold keeps half its speed at least.
+const encodeEach = slice / 4
 
 func newSnapshots(a *attempt) *snapshots {
 	id := snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
@@ -84,6 +83,11 @@ func (a *attempt) snapshot() error {
 		})
 	}
 	return nil
+}
+
+// encoding reports whether there is more of a cut to be encoded, and room for it.
+func (a *attempt) encoding() bool {
+	return a.snap != nil && a.snap.now != nil && !a.snap.now.encoded && a.snap.now.frames.err == nil && a.snap.now.pipe.roomy()
 }
 
 // cut begins a snapshot of what the task has now.

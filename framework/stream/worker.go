@@ -271,6 +271,9 @@ func (a *attempt) loop() error {
 			}
 			continue
 		default:
+			if a.encoding() {
+				continue
+			}
 			tock = a.cfg.Clock.After(tick)
 		}
 		select {

@@ -140,7 +140,7 @@ func TestAGapIsToldFromDeletedRecords(t *testing.T) {
 		{"markers at the start", at(7), 5, "[7]", false},
 		{"deleted below", at(7, 8), 7, "[]", true},
 	} {
-		run, err := (&reader{next: 5}).convert(c.got, c.start)
+		run, err := (&reader{next: 5, log: &Log{}}).convert(c.got, c.start)
 		offsets := []int64{}
 		for _, r := range run {
 			offsets = append(offsets, r.Offset)
