@@ -252,19 +252,19 @@ func TestAProcessThatCannotBeReachedWasAskedForNothing(t *testing.T) {
 // TestACommandThatWasSentIsNotSentAgain: the connection had been used before,
 // where Go's transport would send some requests anew by itself.
 func TestACommandThatWasSentIsNotSentAgain(t *testing.T) {
-	cut := false
+	var cut atomic.Bool
 	p := newPeer(t, func(w http.ResponseWriter, r *http.Request) {
-		if cut {
+		if cut.Load() {
 			panic(http.ErrAbortHandler) // after the request was read; nothing is answered
 		}
 	})
 	_, base := serverOf(t, owned(p.URL))
 	for name, header := range map[string][]string{"with a key": {"User", "ann", "Idempotency-Key", "k"}, "without": {"User", "ann"}} {
-		cut = false
+		cut.Store(false)
 		if status, body, _ := fetch(t, "POST", base+"/v1/tribe/x/join", header...); status != 200 {
 			t.Fatalf("%d %s", status, body)
 		}
-		cut = true
+		cut.Store(true)
 		p.asked.Store(0)
 		status, body, h := fetch(t, "POST", base+"/v1/tribe/x/join", header...)
 		if status != 503 || !strings.Contains(body, "/problems/unresolved") || h.Get("Retry-After") != "1" {

@@ -48,6 +48,7 @@ type traffic struct {
 	took     []time.Duration     // of definite answers
 	kinds    map[string]int      // of what came
 	fails    []string
+	away     []string // what was said to commands that were sent away, the first of it
 }
 
 func newTraffic(t testing.TB, tl *tally, total int, seed uint64, to ...*program) *traffic {
@@ -187,6 +188,10 @@ func (c *caller) ask(method, path, body string, headers ...string) (a answer, un
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
 		c.tries++
 		c.count(strconv.Itoa(a.status))
+		if method == http.MethodPost {
+			c.count(sentAway)
+			c.noteAway(fmt.Sprintf("process %d: %s %s: %s", n, method, path, a.body))
+		}
 		if a.header.Get("Retry-After") == "" || a.header.Get("Content-Type") != "application/problem+json" {
 			c.failf("%s %s: %d with headers %v, without Retry-After or problem: %s", method, path, a.status, a.header, a.body)
 		}
@@ -194,6 +199,17 @@ func (c *caller) ask(method, path, body string, headers ...string) (a answer, un
 	}
 	c.count("answered by process " + strconv.Itoa(n))
 	return a, ""
+}
+
+// sentAway is the kind of an answer that sends a command away.
+const sentAway = "command sent away"
+
+func (tr *traffic) noteAway(why string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if len(tr.away) < maxFails {
+		tr.away = append(tr.away, why)
+	}
 }
 
 // newSeq is the number of the next command.
