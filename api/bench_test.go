@@ -21,7 +21,8 @@ const benchBody = `{"name":"hikers","kind":"club","size":12,"tags":["hills","lak
 
 // BenchmarkCommand measures what the door costs a command: the whole handler
 // with an application that answers at once, beside a bare chi route that reads
-// the body and writes the same answer.
+// the body and writes the same answer, and the same where another process decides:
+// through both doors, and over a connection between them.
 func BenchmarkCommand(b *testing.B) {
 	result := cluster.Result{Version: 3, Position: eventlog.Position{Partition: 3, Offset: 81234},
 		Events: []cluster.Recorded{{ID: idOf(1), Type: "tribe.founded", Version: 3}}}
@@ -38,6 +39,11 @@ func BenchmarkCommand(b *testing.B) {
 	quiet := newServer(quietScript{s}, []Option{CallerHeader("User")})
 	b.Run("api", func(b *testing.B) { benchmark(b, quiet.mux) })
 	b.Run("bare-chi", func(b *testing.B) { benchmark(b, bare) })
+	owner := httptest.NewServer(quiet.mux)
+	defer owner.Close()
+	other := newServer(quietScript{owned(owner.URL)}, []Option{CallerHeader("User")})
+	defer other.forward.transport.CloseIdleConnections()
+	b.Run("passed-on", func(b *testing.B) { benchmark(b, other.mux) })
 }
 
 // quietScript logs at the level of a running server.

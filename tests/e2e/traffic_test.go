@@ -49,7 +49,7 @@ type traffic struct {
 	took     []time.Duration     // of definite answers
 	kinds    map[string]int      // of what came
 	fails    []string
-	away     []string // what callers were told who were sent away, the first of it
+	away     []string // what was said to commands that were sent away, the first of it
 }
 
 func newTraffic(t testing.TB, tl *tally, total int, seed uint64, to ...*program) *traffic {
@@ -189,7 +189,10 @@ func (c *caller) ask(method, path, body string, headers ...string) (a answer, un
 	case a.status == http.StatusServiceUnavailable, a.status == http.StatusTooManyRequests:
 		c.tries++
 		c.count(strconv.Itoa(a.status))
-		c.sentAway(fmt.Sprintf("process %d: %s %s: %s", n, method, path, a.body))
+		if method == http.MethodPost {
+			c.count(sentAway)
+			c.noteAway(fmt.Sprintf("process %d: %s %s: %s", n, method, path, a.body))
+		}
 		if a.header.Get("Retry-After") == "" || a.header.Get("Content-Type") != "application/problem+json" {
 			c.failf("%s %s: %d with headers %v, without Retry-After or problem: %s", method, path, a.status, a.header, a.body)
 		}
@@ -199,7 +202,10 @@ func (c *caller) ask(method, path, body string, headers ...string) (a answer, un
 	return a, ""
 }
 
-func (tr *traffic) sentAway(why string) {
+// sentAway is the kind of an answer that sends a command away.
+const sentAway = "command sent away"
+
+func (tr *traffic) noteAway(why string) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	if len(tr.away) < maxFails {
