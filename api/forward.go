@@ -194,7 +194,8 @@ func request(ctx context.Context, w *response, r *http.Request, to string, body 
 		h["X-Request-Id"] = []string{w.requestID().String()}
 		if key := h["Idempotency-Key"]; key != nil {
 			// Go's transport sends a request anew by itself that has a header of
-			// exactly this name. In HTTP the case of letters means nothing.
+			// exactly this name, as it does with queries, which do no harm. In HTTP
+			// the case of letters means nothing.
 			h["idempotency-key"] = key
 			delete(h, "Idempotency-Key")
 		}

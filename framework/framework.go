@@ -45,7 +45,8 @@ type Config struct {
 	// host:port, which means http, or an http or https URL, perhaps with the path
 	// below which the API is mounted; at most 256 bytes. They forward to it what only
 	// this process can answer, as it was sent, so an address outside a network that
-	// is trusted with callers' credentials is to be an https one. It matters with a
+	// is trusted with callers' credentials is to be an https one, with a certificate
+	// that the machines' own roots vouch for. It matters with a
 	// Log that shares partitions only. Default: what App.Advertise was told; with
 	// neither, others answer 503 in place of this process.
 	Advertise string
