@@ -69,15 +69,40 @@ func newForwarder(cfg framework.Config, set settings, count *prometheus.CounterV
 	}
 }
 
+// connKey is of the connection that a request came on, which Serve notes.
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connOf(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(connKey{}).(net.Conn)
+	return c
+}
+
 // elsewhere passes a request on if another process is to answer it; done is false
 // if it is this one. below is what follows the id in the path.
+//
+// A process that was stopped for a while finds requests whose clients have given up
+// and asked another process. That may have answered without recording anything, and
+// such answers are not remembered: a request that takes effect afterwards would
+// contradict them. What a process decides by itself then is void, but what it passes
+// on would not be. So the connection is looked at, for net/http may not have done so.
 func (s *server) elsewhere(w *response, r *http.Request, aggregate, id, below string, body []byte) (done bool, err error) {
 	place := s.app.Locate(aggregate, id)
+	passedOn := r.Header[forwardedHeader] != nil
+	if place.Here && !passedOn {
+		return false, nil
+	}
+	if c := connOf(r.Context()); c != nil && hungUp(c) {
+		return true, unavailable.because("nobody waits for the answer").after(time.Second)
+	}
 	if place.Here {
 		return false, nil
 	}
 	why := place.Why
-	if r.Header[forwardedHeader] != nil {
+	if passedOn {
 		why = "it was passed on to this process, which does not own the aggregate's partition"
 	}
 	if why != "" {

@@ -99,6 +99,7 @@ func (s *server) httpServer(h http.Handler, write time.Duration) *http.Server {
 		WriteTimeout:      write,
 		IdleTimeout:       s.set.idleTimeout,
 		MaxHeaderBytes:    s.set.maxHeader,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // clients that went away
 	}
 }
