@@ -72,7 +72,8 @@ func Serve(ctx context.Context, a *framework.App, addr string, options ...Option
 // Handler returns the API of a, for a server of one's own; it answers once a
 // runs. The server is to bound headers and time; Handler bounds bodies and the
 // number of requests at once. Where processes share the application, say in
-// framework.Config.Advertise where the server is.
+// framework.Config.Advertise where the server is, and prefer Serve: it alone sees
+// at once that a client has gone, and passes nothing on for it.
 //
 // A [Caller] that reads a cookie needs protection against cross-site requests:
 // wrap the Handler in an http.CrossOriginProtection.
