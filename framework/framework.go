@@ -21,6 +21,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
@@ -68,6 +69,10 @@ type Resources struct {
 	Log       eventlog.Log // an eventlog.Offsets too if there are effects
 	Documents view.Documents
 	Search    view.Search
+	// Snapshots keeps copies of what the folds hold, so that a start need not fold
+	// the log from its beginning. Nil: none are kept. Where processes share the
+	// partitions, one that all reach lets a partition move as fast as it restarts.
+	Snapshots snapshot.BlobStore
 	Instance  string // the process's name over restarts, for a Log that shares partitions; empty: none
 	Close     func() error
 }

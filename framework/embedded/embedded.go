@@ -21,13 +21,18 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 	"github.com/drivetrain-go/drivetrain/framework/view/blevestore"
 	"github.com/drivetrain-go/drivetrain/framework/view/redisstore"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// File is the name of the log's file in the data folder.
-const File = "drivetrain.db"
+// What lies in the data folder: the log, and copies of what was folded from it,
+// which may be deleted.
+const (
+	File      = "drivetrain.db"
+	Snapshots = "snapshots"
+)
 
 // Config returns a configuration whose log lies in folder dir, which is made if
 // it is missing. One process uses a folder at a time: a second one's Run fails
@@ -41,7 +46,14 @@ func Config(dir string) framework.Config {
 		if err != nil {
 			return framework.Resources{}, err
 		}
-		return With(log)
+		r, err := With(log)
+		if err != nil {
+			return r, err
+		}
+		if r.Snapshots, err = snapshot.Dir(filepath.Join(dir, Snapshots)); err != nil {
+			return framework.Resources{}, errors.Join(err, r.Close())
+		}
+		return r, nil
 	}}
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 	"github.com/drivetrain-go/drivetrain/framework/view/esstore"
 	"github.com/drivetrain-go/drivetrain/framework/view/redisstore"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
@@ -40,6 +41,10 @@ type Config struct {
 	// Dir is a folder of this process's own. It keeps the name by which the
 	// process is known over restarts, so that a quick one moves no partition.
 	Dir string
+	// Snapshots keeps copies of what the folds hold; default: folder snapshots in
+	// Dir. One that all processes reach lets partitions move without being folded
+	// from their beginning.
+	Snapshots snapshot.BlobStore
 }
 
 // Framework returns the framework's configuration. Its Open fails with what is
@@ -52,6 +57,11 @@ func (c Config) open(ctx context.Context) (r framework.Resources, err error) {
 	}
 	if r.Instance, err = instance(c.Dir); err != nil {
 		return r, err
+	}
+	if r.Snapshots = c.Snapshots; r.Snapshots == nil {
+		if r.Snapshots, err = snapshot.Dir(filepath.Join(c.Dir, embedded.Snapshots)); err != nil {
+			return r, err
+		}
 	}
 	log, err := kafkalog.Open(ctx, c.Kafka)
 	if err != nil {
