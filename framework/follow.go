@@ -28,14 +28,6 @@ type following struct {
 	wanted  chan int32     // partitions of it of which more is to be known
 }
 
-// filling returns the tasks that fill the stores.
-func (f *following) filling() []*stream.Task {
-	if f.fills != nil {
-		return f.fills
-	}
-	return f.sources
-}
-
 // follow makes the tasks of a view. ctx is to outlast them.
 func (a *App) follow(ctx context.Context, p *process, v View) (*following, error) {
 	at := Following{Resources: p.Resources, Generation: a.generation(v.Name), Topic: p.topic, Partitions: a.cfg.Partitions}
