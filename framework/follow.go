@@ -100,8 +100,8 @@ func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 	var pause clock.Backoff
 	for n, t := range f.fills {
 		for t.Status().Goal < 0 {
-			if end, err := f.end(ctx, p, int32(n)); err == nil {
-				t.Aim(end)
+			if err := f.see(ctx, p, int32(n)); err == nil {
+				t.Aim(f.sights[n].ahead())
 			} else if clock.Sleep(ctx, clk, pause.Next(clk)) != nil {
 				return
 			}
@@ -117,13 +117,6 @@ func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 	}
 }
 
-// end returns where partition n of the shuffle ends.
-func (f *following) end(ctx context.Context, p *process, n int32) (int64, error) {
-	within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
-	defer cancel()
-	return p.Log.End(within, f.shuffle, n)
-}
-
 // see finds an end of partition n below which lies all that the sources made of the
 // events that they have passed by now.
 func (f *following) see(ctx context.Context, p *process, n int32) error {
@@ -131,7 +124,9 @@ func (f *following) see(ctx context.Context, p *process, n int32) error {
 	for n, t := range f.sources {
 		done.note(int32(n), t.Status().Done-1)
 	}
-	end, err := f.end(ctx, p, n)
+	within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
+	defer cancel()
+	end, err := p.Log.End(within, f.shuffle, n)
 	if err == nil {
 		f.sights[n].take(done, end)
 	}
