@@ -105,7 +105,7 @@ func TestReplayBesideABareLoop(t *testing.T) {
 		t.Cleanup(func() { log.Close() })
 		r := newReplayed(t, log, fmt.Sprintf("replay-%d.events", time.Now().UnixNano()), events)
 		t.Cleanup(func() { forget(t, brokers, r.topic) })
-		ours, floor := r.rounds(rounds, func() int { return r.bare(brokers) })
+		ours, floor := r.rounds(rounds, func() (int, func()) { return r.bare(brokers) })
 		if ratio := floor.Seconds() / ours.Seconds(); os.Getenv("BENCH_REPLAY") != "" && ratio < promisedOfFloor {
 			t.Errorf("%.2f of the bare loop, %v are promised", ratio, promisedOfFloor)
 		}
@@ -161,7 +161,7 @@ func entropy(n int) (e [10]byte) {
 
 // rounds reads by ours and by a floor in turns, prints the medians, and returns
 // them.
-func (r *replayed) rounds(n int, floor func() int) (ours, bare time.Duration) {
+func (r *replayed) rounds(n int, floor reading) (ours, bare time.Duration) {
 	var all, floors []figure
 	for range n {
 		floors = append(floors, r.measure("the bare loop", floor))
@@ -189,11 +189,16 @@ func (r *replayed) print(name string, all []figure) time.Duration {
 	return wall
 }
 
-func (r *replayed) measure(name string, read func() int) figure {
+// reading reads all events from the beginning, and returns how many there were and
+// what is to be closed, which is not measured.
+type reading func() (n int, end func())
+
+func (r *replayed) measure(name string, read reading) figure {
 	runtime.GC()
 	began, before := time.Now(), used()
-	n := read()
+	n, end := read()
 	f := figure{time.Since(began), used() - before}
+	end()
 	if n != r.events {
 		r.Fatalf("%s has read %d events, want %d", name, n, r.events)
 	}
@@ -210,7 +215,7 @@ func used() time.Duration {
 }
 
 // ours counts by a topology, from its start until it has read all.
-func (r *replayed) ours() int {
+func (r *replayed) ours() (int, func()) {
 	t := &stream.Topology{Name: fmt.Sprintf("replay-%d", time.Now().UnixNano())}
 	var read atomic.Int64
 	joined := stream.FromEvents(t, &stream.Events[Joined]{Name: "events", Topic: r.topic,
@@ -230,12 +235,12 @@ func (r *replayed) ours() int {
 	for !r.passed(runner.Status()) && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	n := int(read.Load())
-	cancel()
-	if err := <-ended; err != nil {
-		r.Fatal(err)
+	return int(read.Load()), func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.Fatal(err)
+		}
 	}
-	return n
 }
 
 // passed reports whether the tasks have read all.
@@ -272,7 +277,7 @@ func (d *decoder) take(header, value []byte) error {
 }
 
 // bare reads all partitions with franz-go alone.
-func (r *replayed) bare(brokers []string) int {
+func (r *replayed) bare(brokers []string) (int, func()) {
 	offsets := make(map[int32]kgo.Offset)
 	for p := range int32(parts) {
 		offsets[p] = kgo.NewOffset().At(0)
@@ -281,7 +286,6 @@ func (r *replayed) bare(brokers []string) int {
 	if err != nil {
 		r.Fatal(err)
 	}
-	defer client.Close()
 	var d decoder
 	for d.n < r.events {
 		fetches := client.PollFetches(r.Context())
@@ -299,11 +303,11 @@ func (r *replayed) bare(brokers []string) int {
 			}
 		}
 	}
-	return d.n
+	return d.n, client.Close
 }
 
 // plain reads one partition after the other from the log's own readers.
-func (r *replayed) plain() int {
+func (r *replayed) plain() (int, func()) {
 	var d decoder
 	for p, end := range r.ends {
 		reader, err := r.log.Read(r.topic, int32(p), 0)
@@ -326,7 +330,7 @@ func (r *replayed) plain() int {
 			r.Fatal(err)
 		}
 	}
-	return d.n
+	return d.n, func() {}
 }
 
 // forget deletes a topic, as well as it can.
