@@ -225,7 +225,7 @@ func (r *replayed) ours() (int, func()) {
 		read.Add(1)
 		return nil
 	}})
-	runner, err := stream.NewRunner(t, stream.Config{Log: whole(r.log)})
+	runner, err := stream.NewRunner(t, stream.Config{Log: r.log})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -346,25 +346,4 @@ func forget(t *testing.T, brokers []string, topic string) {
 	if _, err := kadm.NewClient(client).DeleteTopic(ctx, topic); err != nil {
 		t.Log(err)
 	}
-}
-
-// whole is a log as a Runner takes it.
-func whole(log eventlog.Log) eventlog.Log {
-	if _, ok := log.(eventlog.Outside); ok {
-		return log
-	}
-	return ownOnly{log}
-}
-
-// ownOnly lets a log that knows no topics of others show its own.
-type ownOnly struct{ eventlog.Log }
-
-func (ownOnly) Partitions(context.Context, string) (int, error)     { return parts, nil }
-func (ownOnly) Start(context.Context, string, int32) (int64, error) { return 0, nil }
-func (ownOnly) TopicID(context.Context, string) (string, error)     { return "", nil }
-func (ownOnly) ReadOutside(string, int32, int64, bool) (eventlog.Reader, error) {
-	return nil, eventlog.ErrUnknownTopic
-}
-func (ownOnly) Publish(context.Context, string, int32, []eventlog.Record) (int64, error) {
-	return 0, eventlog.ErrUnknownTopic
 }
