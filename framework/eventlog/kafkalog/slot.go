@@ -91,7 +91,7 @@ type slot struct {
 // Limits of what a broker sends at once.
 const (
 	fetchBytes = 16 << 20
-	maxFetch   = 1 << 20 // of one partition
+	maxFetch   = 512 << 10 // of one partition; compressed, it may be several times as much
 )
 
 func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, error) {
