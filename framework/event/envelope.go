@@ -23,7 +23,9 @@ const (
 
 	KindDerived   Kind = 4 // what a fold emitted, in a shuffle topic; see package partition
 	KindPublished Kind = 5 // what a fold published, in a topic for others
-	kindLast           = KindPublished
+
+	KindHeartbeat Kind = 6 // an owner says that no event is older; no effect on commits
+	kindLast           = KindHeartbeat
 )
 
 // Errors of reading a header.
@@ -107,7 +109,7 @@ func (e *Envelope) Append(b []byte) []byte {
 type Decoder struct{ names map[string]string }
 
 // Decode reads header into e. Its errors are ErrForeign and ErrNewer, wrapped;
-// a header of kind claim or probe is ErrForeign.
+// a header of another kind is ErrForeign.
 func (d *Decoder) Decode(header []byte, e *Envelope) error {
 	kind, err := KindOf(header)
 	if err != nil {
