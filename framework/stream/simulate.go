@@ -362,6 +362,7 @@ func (s *Simulation) feed(l *life, n int) bool {
 	from := min(l.core.next, int64(len(log)))
 	run := log[from:min(from+int64(n), int64(len(log)))]
 	if len(run) == 0 {
+		s.beat(l)
 		return false
 	}
 	if err := l.core.feed(run); err != nil {
