@@ -3,11 +3,13 @@ package stream
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
@@ -129,13 +131,28 @@ func TestSnapshotsAreWrittenAsFormat1(t *testing.T) {
 	}
 }
 
-func TestPublishedHeadersOfFormat1AreWritten(t *testing.T) {
+func TestPublishedHeadersOfBothKindsAreRead(t *testing.T) {
+	want := Origin{Output: "out", Partition: 1, Offset: 302, Index: 1}
+	for file, version := range map[string]uint64{"testdata/v1/published.hex": 0, "testdata/v1/published-version.hex": 3} {
+		want.Version = version
+		if got, err := OriginOf(golden(t, file)); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", file, got, err, want)
+		}
+	}
+	for _, id := range [][]byte{nil, {1}, {1, 7}, {1, 7, 3, 1, 1}, {1, 4, 3, 1, 1, 1}, {1, 7, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 'a'}} {
+		if got, err := OriginOf(eventlog.AppendHeader(nil, PublishedHeader, id)); !errors.Is(err, event.ErrForeign) {
+			t.Errorf("%x: %+v, %v", id, got, err)
+		}
+	}
+}
+
+func TestPublishedHeadersAreWritten(t *testing.T) {
 	c, _, _ := goldenCore()
 	if err := c.feed(goldenRecords()); err != nil {
 		t.Fatal(err)
 	}
 	r := c.outs[1].boxes[1].records[2]
-	if want := golden(t, "testdata/v1/published.hex"); !bytes.Equal(r.Header, want) {
+	if want := golden(t, "testdata/v1/published-version.hex"); !bytes.Equal(r.Header, want) {
 		t.Errorf("the header is\n%x, was\n%x", r.Header, want)
 	}
 	if r.At != 3000 || string(r.Key) != "k" || string(r.Value) != "6" {

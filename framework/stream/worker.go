@@ -397,7 +397,7 @@ func (a *attempt) progress() {
 // nothing.
 func (a *attempt) commit(next int64) {
 	offsets, ok := a.cfg.Log.(eventlog.Offsets)
-	if !ok || a.stage.group == "" || a.txn != nil {
+	if !ok || a.stage.group == "" {
 		return
 	}
 	now := a.cfg.Clock.Now()
