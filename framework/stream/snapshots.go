@@ -76,13 +76,19 @@ func (a *attempt) snapshot() error {
 			c.pipe.finish()
 		}
 	}
-	if c.stored && !c.storing && a.core.covered(c.ticket) {
+	if c.stored && !c.storing && a.core.covered(c.ticket) && !a.behind(c.position) {
 		c.storing = true
 		a.store(func(ctx context.Context) error { return c.writer.Commit(ctx, c.position, c.head) }, func() {
 			s.position, s.now = c.position, nil
 		})
 	}
 	return nil
+}
+
+// behind reports whether a store's mark has not reached a position.
+func (a *attempt) behind(position int64) bool {
+	written := a.core.written()
+	return written >= 0 && written < position
 }
 
 // encoding reports whether there is more of a cut to be encoded, and room for it.
