@@ -85,6 +85,7 @@ func cutOf(t *testing.T, c *core, full bool) (head, blob []byte) {
 func TestSnapshotsOfFormat1AreRestored(t *testing.T) {
 	head, blob := golden(t, "testdata/v1/head.hex"), golden(t, "testdata/v1/frames.hex")
 	c, names, list := goldenCore()
+	c.topicID = "any" // the first format does not say of which topic it is
 	if err := c.restoreHead(head); err != nil {
 		t.Fatal(err)
 	}
@@ -109,13 +110,26 @@ func TestSnapshotsOfFormat1AreRestored(t *testing.T) {
 	}
 }
 
-func TestSnapshotsAreWrittenAsFormat1(t *testing.T) {
+func TestHeadsOfFormat2AreRestoredForTheirOwnTopicOnly(t *testing.T) {
+	head := golden(t, "testdata/v2/head.hex")
+	for id, ok := range map[string]bool{"topic-7": true, "": true, "topic-8": false} {
+		c, _, _ := goldenCore()
+		c.topicID = id
+		err := c.restoreHead(head)
+		if ok && (err != nil || c.next != 303 || c.mark != 2e9) || !ok && !errors.Is(err, errRemade) {
+			t.Errorf("topic %q: %v, next %d", id, err, c.next)
+		}
+	}
+}
+
+func TestSnapshotsAreWrittenAsFormat2(t *testing.T) {
 	c, _, _ := goldenCore()
+	c.topicID = "topic-7"
 	if err := c.feed(goldenRecords()); err != nil {
 		t.Fatal(err)
 	}
 	head, blob := cutOf(t, c, true)
-	if want := golden(t, "testdata/v1/head.hex"); headFormat == 1 && !bytes.Equal(head, want) {
+	if want := golden(t, "testdata/v2/head.hex"); headFormat == 2 && !bytes.Equal(head, want) {
 		t.Errorf("the head is\n%x, was\n%x", head, want)
 	}
 	if want := golden(t, "testdata/v1/frames.hex"); !bytes.Equal(blob, want) {
