@@ -189,7 +189,7 @@ func (a *attempt) restore() error {
 	for _, p := range problems {
 		a.cfg.Logger.Warn("a snapshot is not used", "operator", a.stage.name, "partition", a.part, "err", p)
 		if errors.Is(p, errRemade) {
-			return Final(fmt.Errorf("%w; restore the topic, or %s", p, remedy))
+			return Final(fmt.Errorf("%w; restore the topic, or %s", p, a.remedy()))
 		}
 	}
 	if err != nil {

@@ -54,11 +54,17 @@ func (a *attempt) topicID() (id string, err error) {
 // remade is the error of a task whose topic is another one now.
 func (a *attempt) remade(was, is string) error {
 	return Final(fmt.Errorf("topic %s: %w: its id is %s, what the task has is of %s; restore the topic, or %s",
-		a.stage.input(), errRemade, is, was, remedy))
+		a.stage.input(), errRemade, is, was, a.remedy()))
 }
 
-// remedy is what remains when a topic is not to be had back.
-const remedy = "raise Topology.Version (of an intake: give it another Name), which folds what there is now from its beginning"
+// remedy is what remains when a topic, or a snapshot, is not to be had back. Whatever
+// the task has written under this version is of the old one.
+func (a *attempt) remedy() string {
+	if len(a.stage.outs) == 0 {
+		return "delete the task's snapshots, below " + a.identity().Prefix() + ", and empty its stores, which folds what there is now from its beginning"
+	}
+	return "raise Topology.Version (of an intake: give it another Name), which folds what there is now from its beginning"
+}
 
 // checkID refuses the snapshot of another topic. One of before snapshots named
 // their topic is taken.
@@ -85,7 +91,7 @@ func (a *attempt) explain(err error) error {
 	if errors.Is(err, eventlog.ErrUnknownTopic) {
 		return fmt.Errorf("topic %s is gone: %w", a.stage.input(), err)
 	}
-	return Final(fmt.Errorf("topic %s has lost records: the task is at %d@%d: %w; restore the topic, or %s", a.stage.input(), a.part, a.core.next, err, remedy))
+	return Final(fmt.Errorf("topic %s has lost records: the task is at %d@%d: %w; restore the topic, or %s", a.stage.input(), a.part, a.core.next, err, a.remedy()))
 }
 
 // trimmed begins a task on a topic of others whose first records are gone. What it
@@ -106,7 +112,7 @@ func (a *attempt) trimmed() error {
 			}
 			if wrote {
 				return Final(fmt.Errorf("no snapshot is left, the records of %s below %d@%d are gone, and shuffle %s holds what the task made of them: folded anew, its numbers would be taken for copies; restore a snapshot, or %s",
-					a.stage.input(), a.part, a.core.next, o.name, remedy))
+					a.stage.input(), a.part, a.core.next, o.name, a.remedy()))
 			}
 		}
 	}

@@ -146,6 +146,9 @@ func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 				s.need(o.topic)
 			}
 		}
+		if st.unread() {
+			continue
+		}
 		around := st.around(s.partitions())
 		for p := range int32(len(s.logs[st.input()])) {
 			s.tasks = append(s.tasks, &simTask{stage: st, part: p, around: around, node: s.rng.IntN(cfg.Nodes), offset: -1})

@@ -29,8 +29,10 @@ type Record struct {
 // by design: only the log may say that time has passed, or the same records would
 // make other results another time. Its producers can say so, see Mark.
 type Source[T any] struct {
-	Name   string // [a-z][a-z0-9-]*, for ever
-	Topic  string
+	Name  string // [a-z][a-z0-9-]*, for ever
+	Topic string
+	// Intake lets the source read what that has copied of its topic, in place of Topic.
+	Intake *Intake
 	Decode func(r *Record, v *T) error // v is zero. An error stops the task
 	// Time returns an element's event time; default: the record's.
 	Time func(r *Record, v *T) time.Time
@@ -53,13 +55,13 @@ type Source[T any] struct {
 // From reads a source.
 func From[T any](t *Topology, src *Source[T]) *Stream[T] {
 	t.claim("source", src.Name)
-	if src.Topic == "" || src.Decode == nil || src.Late < 0 {
-		panic(fmt.Errorf("source %s: set Topic and Decode; Late is %v, want none below zero", src.Name, src.Late))
+	if err := src.check(); err != nil {
+		panic(fmt.Errorf("source %s: %w", src.Name, err))
 	}
-	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name), foreign: true, committed: !src.Uncommitted}
+	s := src.stage(t)
 	o := &Stream[T]{of: s}
 	s.open = func(c *core) judge {
-		j := &outside{late: int64(src.Late), mark: src.Mark, record: Record{Partition: c.part}}
+		j := outside{late: int64(src.Late), mark: src.Mark, record: Record{Partition: c.part}}
 		next := o.sink(c)
 		var v, zero T
 		j.take = func([]byte) error {
@@ -75,7 +77,10 @@ func From[T any](t *Topology, src *Source[T]) *Stream[T] {
 			c.maxTime = max(c.maxTime, c.time)
 			return next(v)
 		}
-		return j
+		if src.Intake != nil {
+			return &copied{outside: &j, numbers: partition.NewNumbers(1)}
+		}
+		return &j
 	}
 	t.stages = append(t.stages, s)
 	return o
