@@ -156,7 +156,7 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	}
 	cfg := cluster.OwnerConfig{
 		Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
-		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
+		AppendTimeout: a.cfg.AppendTimeout, Heartbeat: a.cfg.Heartbeat, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),
 	}

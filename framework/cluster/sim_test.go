@@ -66,7 +66,7 @@ func seedsAsked() (first, n uint64, asked bool) {
 var simMust = []string{"answer accepted", "answer conflict", "answer failed", "answer no-op", "answer read", "answer rejected",
 	"answer too late", "answer unavailable", "answer unresolved", "fault delayed", "fault end-failed", "fault held", "fault late",
 	"fault lost", "fault next-failed", "fault torn", "fault twice", "fault unacked", "fault unacked-twice", "process killed",
-	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict open", "verdict probe", "verdict valid",
+	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict heartbeat", "verdict open", "verdict probe", "verdict valid",
 	"verdict void old epoch", "verdict void version does not follow"}
 
 func TestASimulationIsTheSameAgain(t *testing.T) {
@@ -270,7 +270,8 @@ func (w *world) start() *process {
 	log, source := &gated{p.log, w, p}, &seeded{rng: rand.New(rand.NewPCG(w.seed, p.seed))}
 	p.Owner = NewOwner(OwnerConfig{Log: log, Topic: topic, Process: clock.NewID(source), Aggregates: map[string]Aggregate{"tally": tallies{}},
 		AppendTimeout: 200 * time.Millisecond, Memory: w.memory, MaxQueue: 16,
-		Clock: source, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: NewMetrics(nil)})
+		Heartbeat: time.Duration(w.seed%3) * 15 * time.Millisecond,
+		Clock:     source, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: NewMetrics(nil)})
 	ctx, cancel := context.WithCancel(as(who))
 	p.cancel = cancel
 	go func() {

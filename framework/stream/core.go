@@ -21,6 +21,8 @@ type core struct {
 	part  int32
 	judge judge
 	outs  []*group
+	// topicID tells the topic from others of its name; empty: it is not known.
+	topicID string
 	// shelves are what fills its stores.
 	shelves []*shelf
 
@@ -73,11 +75,12 @@ type shape struct {
 	sources int   // tasks that write to its topic, if that is a shuffle, and tell watermarks
 	tables  *tables
 	parts   []storePart // of the stores; nil: new ones
+	topicID string      // of the stage's own topic, as a task has found it; empty: not yet, or the log has none
 }
 
 // newCore returns a task's core, empty.
 func newCore(s *stage, part int32, around shape) *core {
-	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables}
+	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables, topicID: around.topicID}
 	for i, o := range s.outs {
 		c.outs = append(c.outs, newGroup(c, o, around.outs[i], around.inputs))
 	}

@@ -1,10 +1,8 @@
 package stream
 
 import (
-	"encoding/binary"
 	"time"
 
-	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
@@ -74,7 +72,8 @@ func (g *group) add(e *emission) {
 		if g.of.mode == Transactional && c.offset < c.settled {
 			return
 		}
-		c.arena = appendPublished(c.arena, g.of.name, c.part, c.offset, index)
+		o := Origin{Version: c.stage.of.version(), Output: g.of.name, Partition: c.part, Offset: c.offset, Index: index}
+		c.arena = o.append(c.arena)
 		r := eventlog.Record{Key: e.key, Header: c.arena[start:len(c.arena):len(c.arena)], Value: e.data}
 		if e.time > 0 {
 			r.At = e.time / int64(time.Millisecond)
@@ -125,22 +124,6 @@ func (b *box) done() {
 		b.records = nil // the log may keep the batch
 	}
 	b.flight = 0
-}
-
-// PublishedHeader is the header of a published record that names what it was made
-// of: the output's name, and partition, offset and index of the input, packed. A
-// copy that is written again after a crash has the same.
-const PublishedHeader = "drivetrain"
-
-// appendPublished appends the list of headers of a published record.
-func appendPublished(b []byte, name string, part int32, offset int64, index uint64) []byte {
-	var packed [2 + 5*binary.MaxVarintLen64]byte
-	id := append(packed[:0], event.Format, byte(event.KindPublished))
-	id = binary.AppendUvarint(id, uint64(part))
-	id = binary.AppendUvarint(id, uint64(offset))
-	id = binary.AppendUvarint(id, index)
-	id = append(id, name...)
-	return eventlog.AppendHeader(b, PublishedHeader, id)
 }
 
 // waiting returns the bytes and records that are not acknowledged.

@@ -37,6 +37,8 @@ const (
 	plantAhead                       // a task that runs elsewhere by now stores what nobody has acknowledged
 	plantGraves                      // a key that is deleted during a cut is missing in it
 	plantArrival                     // of two prices of one time, the first one stands
+	plantTaskBeat                    // an idle task, not the owner, says that time has passed
+	plantOldBeat                     // a heartbeat of an earlier owner moves the watermark
 )
 
 // takes reports whether a record that is void for a reason is taken all the same.

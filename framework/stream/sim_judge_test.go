@@ -314,6 +314,8 @@ func idOf(r eventlog.Record) (part, offset, index uint64, name string) {
 	b = b[n+10:]
 	_, n = binary.Varint(b)
 	b = b[n+2:]
+	_, n = binary.Uvarint(b) // the version
+	b = b[n:]
 	for _, to := range []*uint64{&part, &offset, &index} {
 		v, n := binary.Uvarint(b)
 		*to, b = v, b[max(n, 0):]

@@ -152,6 +152,9 @@ func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 				s.need(o.topic)
 			}
 		}
+		if st.unread() {
+			continue
+		}
 		around := st.around(s.partitions())
 		for p := range int32(len(s.logs[st.input()])) {
 			s.tasks = append(s.tasks, &simTask{stage: st, part: p, around: around, node: s.rng.IntN(cfg.Nodes), offset: -1})
@@ -376,6 +379,7 @@ func (s *Simulation) feed(l *life, n int) bool {
 	from := min(l.core.next, int64(len(log)))
 	run := log[from:min(from+int64(n), int64(len(log)))]
 	if len(run) == 0 {
+		s.beat(l)
 		return false
 	}
 	if err := l.core.feed(run); err != nil {

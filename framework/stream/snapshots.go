@@ -42,9 +42,13 @@ const storeTimeout = 5 * time.Minute
 const encodeEach = slice / 4
 
 func newSnapshots(a *attempt) *snapshots {
-	id := snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
+	return &snapshots{series: snapshot.NewSeries(a.cfg.Snapshots, a.identity(), 0), position: -1, last: a.cfg.Clock.Now()}
+}
+
+// identity says whose the task's snapshots are.
+func (a *attempt) identity() snapshot.Identity {
+	return snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
 		Version: int(a.stage.of.version()), State: a.stage.stateOf()}
-	return &snapshots{series: snapshot.NewSeries(a.cfg.Snapshots, id, 0), position: -1, last: a.cfg.Clock.Now()}
 }
 
 func buffered(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }
