@@ -35,6 +35,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -223,7 +224,10 @@ func (f *Fold) heartbeat(header []byte) Result {
 }
 
 func (f *Fold) event(offset int64, key, header, value []byte) Result {
-	e := Event{Offset: offset, Key: key, Data: value}
+	n := len(f.open)
+	f.open = slices.Grow(f.open, 1)
+	e := &f.open[:n+1][n] // where it is to stay if it goes on, so that it is not moved
+	e.Offset, e.Key, e.Data = offset, key, value
 	switch err := f.decoder.Decode(header, &e.Envelope); {
 	case err != nil || len(key) == 0:
 		return void(Foreign)
@@ -233,13 +237,17 @@ func (f *Fold) event(offset int64, key, header, value []byte) Result {
 		return void(Unclaimed)
 	}
 	var voided []Event
-	if !f.continues(&e) {
+	if !f.continues(e) {
 		voided = f.drop()
 	}
 	if e.Index != len(f.open) {
 		return Result{Verdict: Void, Reason: Incomplete, Voided: voided}
 	}
-	f.open = append(f.open, e)
+	if voided == nil {
+		f.open = f.open[:n+1]
+	} else {
+		f.open = append(f.open, *e)
+	}
 	if len(f.open) < e.Count {
 		return Result{Verdict: Open, Voided: voided}
 	}

@@ -164,19 +164,16 @@ func compareEmissions(a, b emission) int {
 }
 
 // emit sends an element to another log: to the partition given, or to that of its
-// key if it is negative.
-func (c *core) emit(to *group, port uint64, part int32, key string, encode func([]byte) ([]byte, error)) error {
+// key if it is negative. The key is copied: that of an input lies in all that was
+// fetched with it, which an output that waits would keep.
+func emit[Key string | []byte](c *core, to *group, port uint64, part int32, key Key, encode func([]byte) ([]byte, error)) (err error) {
 	c.room()
+	e := emission{to: to, port: port, time: c.time}
 	start := len(c.arena)
 	c.arena = append(c.arena, key...)
-	return c.send(to, port, part, c.arena[start:len(c.arena):len(c.arena)], encode)
-}
-
-// send does what emit does, with a key that stays as it is.
-func (c *core) send(to *group, port uint64, part int32, key []byte, encode func([]byte) ([]byte, error)) (err error) {
+	e.key = c.arena[start:len(c.arena):len(c.arena)]
 	c.room()
-	e := emission{to: to, port: port, time: c.time, key: key}
-	start := len(c.arena)
+	start = len(c.arena)
 	if c.arena, err = encode(c.arena); err != nil {
 		return fmt.Errorf("encode for %s: %w", to.of.name, err)
 	}

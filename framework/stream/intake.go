@@ -55,7 +55,7 @@ func (i *Intake) Topology() *Topology {
 				return fmt.Errorf("%s has a partition %d, its copy only %d partitions; give a new Intake more of them, under another Name", i.Topic, c.part, len(group.boxes))
 			}
 			*v = r
-			return c.send(group, port, c.part, r.Key, encode)
+			return emit(c, group, port, c.part, r.Key, encode)
 		}
 	})
 	return t
@@ -148,10 +148,10 @@ func (j *copied) restore(b []byte) (rest []byte, err error) {
 // check returns what is wrong with a source's declaration.
 func (src *Source[T]) check() error {
 	switch {
-	case src.Decode == nil || src.Late < 0:
-		return fmt.Errorf("set Decode; Late is %v, want none below zero", src.Late)
-	case (src.Topic == "") == (src.Intake == nil):
-		return errors.New("set Topic, or Intake in its place")
+	case src.Topic == "" && src.Intake == nil || src.Decode == nil || src.Late < 0:
+		return fmt.Errorf("set Topic and Decode; Late is %v, want none below zero", src.Late)
+	case src.Topic != "" && src.Intake != nil:
+		return errors.New("set Topic, or Intake in its place, not both")
 	case src.Intake != nil && src.Uncommitted:
 		return errors.New("Uncommitted is the Intake's to say")
 	}

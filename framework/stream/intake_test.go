@@ -196,10 +196,10 @@ func TestCopiesOfFormat1AreReadAndWritten(t *testing.T) {
 func TestASourceReadsATopicOrAnIntake(t *testing.T) {
 	decode := func(*Record, *string) error { return nil }
 	for want, src := range map[string]*Source[string]{
-		"set Topic, or Intake in its place": {Name: "a", Topic: "a", Intake: clicksIn, Decode: decode},
-		"set Topic, or Intake":              {Name: "a", Decode: decode},
-		"set Decode":                        {Name: "a", Topic: "a"},
-		"Uncommitted":                       {Name: "a", Intake: clicksIn, Uncommitted: true, Decode: decode},
+		"not both":                {Name: "a", Topic: "a", Intake: clicksIn, Decode: decode},
+		"a: set Topic and Decode": {Name: "a", Decode: decode},
+		"b: set Topic and Decode": {Name: "b", Topic: "a"},
+		"Uncommitted":             {Name: "a", Intake: clicksIn, Uncommitted: true, Decode: decode},
 	} {
 		func() {
 			defer func() {

@@ -20,7 +20,7 @@ type group struct {
 // batch, appends it, and takes the next once it is acknowledged.
 type box struct {
 	records []eventlog.Record
-	bytes   int
+	bytes   int    // as weight has them
 	room    int    // for how many records room is made at once: as many as there were last
 	flight  int    // records that are being appended, of the front
 	added   uint64 // records ever
@@ -84,12 +84,15 @@ func (g *group) add(e *emission) {
 	b.put(eventlog.Record{Key: e.key, Header: c.arena[start:len(c.arena):len(c.arena)], Value: e.data})
 }
 
+// weight is what a record takes while it waits: its bytes, and 100 for itself.
+func weight(r *eventlog.Record) int { return len(r.Key) + len(r.Header) + len(r.Value) + 100 }
+
 func (b *box) put(r eventlog.Record) {
 	if b.records == nil && b.room > 0 {
 		b.records = make([]eventlog.Record, 0, b.room)
 	}
 	b.records = append(b.records, r)
-	b.bytes += len(r.Key) + len(r.Header) + len(r.Value)
+	b.bytes += weight(&r)
 	b.added++
 }
 
@@ -113,8 +116,7 @@ func (b *box) take() []eventlog.Record {
 // done notes that the batch in flight is acknowledged.
 func (b *box) done() {
 	for i := range b.flight {
-		r := &b.records[i]
-		b.bytes -= len(r.Key) + len(r.Header) + len(r.Value)
+		b.bytes -= weight(&b.records[i])
 	}
 	b.acked += uint64(b.flight)
 	b.room = b.flight

@@ -40,8 +40,8 @@ type Config struct {
 	// AppendTimeout is how long one append or transaction may take before the task
 	// starts anew; default 5 s.
 	AppendTimeout time.Duration
-	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged:
-	// beyond it the task waits. Default 4 MiB.
+	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged, 100
+	// counted for each record beside its own: beyond it the task waits. Default 4 MiB.
 	MaxWaiting int
 	Clock      clock.Clock  // default: the machine's
 	Logger     *slog.Logger // default: nowhere
