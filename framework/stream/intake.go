@@ -153,7 +153,7 @@ func (src *Source[T]) check() error {
 	case src.Topic != "" && src.Intake != nil:
 		return errors.New("set Topic, or Intake in its place, not both")
 	case src.Intake != nil && src.Uncommitted:
-		return errors.New("Uncommitted is the Intake's to say")
+		return errors.New("leave Uncommitted to the Intake")
 	}
 	return nil
 }
