@@ -27,8 +27,9 @@ var bugs = []struct {
 	{"version-check", "a commit takes effect whatever its version", []edit{
 		{partitionFile, `if f.done[i].Version != version+uint64(i)+1 {`, `if f.done[i].Version != version+uint64(i)+1 && !PLANTED {`}}},
 	{"snapshot-without-the-unfinished-commit", "a reader goes on from a snapshot that lacks it", []edit{
-		{"../partition/snapshot.go", `b = f.versions.appendSnapshot(b)`, `b = f.versions.appendSnapshot(b)
-			if PLANTED { g := *f; g.open = nil; f = &g }`}}},
+		{"../partition/snapshot.go", `b = f.appendOpen(b)`, `
+			if PLANTED { g := *f; g.open = nil; f = &g }
+			b = f.appendOpen(b)`}}},
 	{"acting-before-read-back", "an owner serves an epoch once it has sent the claim", []edit{
 		{"term.go", `partition.ClaimHeader(o.claim())}}); err != nil {`, `partition.ClaimHeader(o.claim())}}); err != nil && !PLANTED {`}}},
 	{"acting-in-another's-epoch", "an owner that has read another's claim goes on", []edit{
