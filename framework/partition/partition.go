@@ -32,6 +32,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -156,6 +157,9 @@ func (f *Fold) Aggregates() (n int) {
 	}
 	return n
 }
+
+// Versions yields the version of each aggregate that has an event, by key.
+func (f *Fold) Versions() iter.Seq2[string, uint64] { return f.versions.All() }
 
 // Outcome returns what is remembered of an accepted command.
 func (f *Fold) Outcome(command event.ID) (Outcome, bool) {
