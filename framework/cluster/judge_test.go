@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -163,8 +161,8 @@ func (w *world) judgeCommit(c *commitSeen, attempts []*attempt) {
 // judgeOwner compares what an owner held in the end with the log so far.
 func (w *world) judgeOwner(h *history, p *process) {
 	held := 0
-	for _, key := range slices.Sorted(maps.Keys(p.aggregates)) {
-		a := p.aggregates[key]
+	for i, key := range p.units.All() {
+		a := *p.units.At(i)
 		want := h.version(key, p.fold.Next())
 		if a.folded != want {
 			w.fail("an owner held version %d of %s at %d, it is %d", a.folded, key, p.fold.Next(), want)

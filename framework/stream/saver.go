@@ -22,7 +22,7 @@ type saver struct {
 	clock  clock.Clock
 	logger *slog.Logger // says whose they are
 
-	position int64     // of the newest one
+	position int64     // of the newest one; 0: none
 	last     time.Time // when the last one was begun
 	full     bool      // the next is to hold everything: a cut was abandoned
 	now      *saving   // nil: none is being made
@@ -53,7 +53,7 @@ type saving struct {
 const storeTimeout = 5 * time.Minute
 
 func newSaver(of cutter, store snapshot.BlobStore, id snapshot.Identity, every time.Duration, clk clock.Clock, logger *slog.Logger) *saver {
-	return &saver{series: snapshot.NewSeries(store, id, 0), of: of, every: every, clock: clk, logger: logger, position: -1, last: clk.Now()}
+	return &saver{series: snapshot.NewSeries(store, id, 0), of: of, every: every, clock: clk, logger: logger, last: clk.Now()}
 }
 
 // due reports whether a snapshot is to be begun of what is folded below next.
