@@ -12,7 +12,6 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
-	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -290,21 +289,13 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
-	at := eventlog.NewPositions()
-	for name, tasks := range p.followed(v) {
-		for n, t := range tasks {
-			if one, ok := only(v, q); ok && one != int32(n) {
-				continue
-			}
-			if err := a.passed(ctx, name, t, int32(n), q.Min); err != nil {
-				return Answer{}, err
-			}
-			note(at, int32(n), t.Status().Written-1) // before the store is read, so that it holds at least this
-		}
+	at := make(reached) // before the stores are read, so that they hold at least this
+	if err := a.passed(ctx, p, p.views[v.Name], v.Partition, q, at); err != nil {
+		return Answer{}, err
 	}
-	for n, offset := range at.Offsets {
-		if offset < 0 {
-			delete(at.Offsets, n)
+	for _, r := range v.Reads {
+		if err := a.passed(ctx, p, p.views[r.View], r.Partition, q, at); err != nil {
+			return Answer{}, err
 		}
 	}
 	json, err := v.Answer(ctx, p.Resources, q)
@@ -312,53 +303,9 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 		return Answer{}, a.readError(ctx, err)
 	}
 	if v.Kind == Search && len(q.Min.Offsets) == 0 {
-		at = eventlog.NewPositions() // what was written last may not be found yet
+		clear(at) // what was written last may not be found yet
 	}
-	return Answer{JSON: json, Positions: at, Generation: q.Generation(v.Name).Number}, nil
-}
-
-// followed returns the tasks of a view and of the views that it reads.
-func (p *process) followed(v View) map[string][]*stream.Task {
-	all := map[string][]*stream.Task{v.Name: p.tasks[v.Name]}
-	for _, name := range v.Reads {
-		all[name] = p.tasks[name]
-	}
-	return all
-}
-
-// only returns the one partition that q's answer is made of, if it is one.
-func only(v View, q Query) (int32, bool) {
-	if v.Partition == nil {
-		return 0, false
-	}
-	return v.Partition(q)
-}
-
-// note keeps the least offset of each partition, -1 where nothing is written.
-func note(at eventlog.Positions, n int32, offset int64) {
-	if before, ok := at.Offsets[n]; ok {
-		offset = min(before, offset)
-	}
-	at.Offsets[n] = offset
-}
-
-// passed waits until a task has passed what a query asks for, and refuses to read
-// from one that is being filled.
-func (a *App) passed(ctx context.Context, name string, t *stream.Task, n int32, min eventlog.Positions) error {
-	s := t.Status()
-	want, asked := min.Offsets[n]
-	switch {
-	case s.Final:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", name, n), RetryAfter: time.Minute}
-	case s.Whole() && (!asked || s.Written > want):
-		return nil
-	case !asked:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", name), RetryAfter: retryAfter}
-	}
-	if err := t.Wait(ctx, want); err != nil {
-		return a.notReached(min)
-	}
-	return nil
+	return Answer{JSON: json, Positions: at.positions(), Generation: q.Generation(v.Name).Number}, nil
 }
 
 func (a *App) checkMin(min eventlog.Positions) error {

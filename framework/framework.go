@@ -42,6 +42,7 @@ type Config struct {
 	RememberAge   time.Duration // how long accepted commands are remembered; default 24 h
 	RememberCount int           // and how many, per partition; default 100,000
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
+	SnapshotEvery time.Duration // between two snapshots of a fold that has moved, where Open brings a place for them; default 10 s
 
 	// Advertise is where other processes of the application reach this one's API:
 	// host:port, which means http, or an http or https URL, perhaps with the path
@@ -73,8 +74,11 @@ type Resources struct {
 	// the log from its beginning. Nil: none are kept. Where processes share the
 	// partitions, one that all reach lets a partition move as fast as it restarts.
 	Snapshots snapshot.BlobStore
-	Instance  string // the process's name over restarts, for a Log that shares partitions; empty: none
-	Close     func() error
+	// Fleeting says that Documents and Search begin empty each time, so that snapshots
+	// of what fills them are of no use.
+	Fleeting bool
+	Instance string // the process's name over restarts, for a Log that shares partitions; empty: none
+	Close    func() error
 }
 
 // Aggregate is an aggregate type as the framework needs it; *aggregates.Type is
@@ -101,15 +105,20 @@ type Command struct {
 
 // View is a view as the framework needs it; projections.Register makes one.
 type View struct {
-	Name  string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
-	Kind  ViewKind     // how it is asked
-	Item  reflect.Type // a document of it
-	Is    []string     // of Search: the keyword fields that a query may name
-	Reads []string     // other views that its answers are made of
-	// Operator returns the fold that keeps generation g.
-	Operator func(r Resources, g view.Generation) stream.Operator
-	// Partition returns the one partition that q's answer is made of; ok is false
-	// if it is made of all.
+	Name    string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
+	Version int          // the generation that is kept and read; 0 means 1
+	Kind    ViewKind     // how it is asked
+	Item    reflect.Type // a document of it
+	Is      []string     // of Search: the keyword fields that a query may name
+	Reads   []Read       // other views that its answers are made of
+	// Topology declares what keeps a generation: a source of the name Source and, if
+	// the view is keyed otherwise than the events, the shuffle behind it, whose tasks
+	// fill the stores in the place of the source's.
+	Topology func(Following) *stream.Topology
+	Shuffle  string // the shuffle's name; empty: none
+	Refolded bool   // what the folds hold cannot be kept in snapshots
+	// Partition returns the one partition that q's answer is made of, of the shuffle
+	// if there is one; ok is false if it is made of all.
 	Partition func(q Query) (n int32, ok bool)
 	// Answer answers a query from the stores; the framework has waited for q.Min
 	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
@@ -117,11 +126,29 @@ type View struct {
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
 }
 
+// Read is a view that another one's answers are made of. Partition is of its
+// partitions; nil: all.
+type Read struct {
+	View      string
+	Partition func(q Query) (n int32, ok bool)
+}
+
+// Source is the name of what reads the events in a view's topology.
+const Source = "events"
+
+// Following is what a view's topology works on.
+type Following struct {
+	Resources
+	Generation view.Generation
+	Topic      string        // the events
+	Partitions int           // that it has, and shuffles are to have
+	MarkEvery  time.Duration // see stream.Store: other processes watch the marks; 0: none does
+}
+
 // Effect is an effect as the framework needs it; projections.Register makes one.
 type Effect struct {
-	Name string // of its group of offsets, for ever: [a-z][a-z0-9-]*
-	// Takes and Do are those of stream.DeliveryConfig.
-	Takes func(e *partition.Event) bool
+	Name  string                        // of its group of offsets, for ever: [a-z][a-z0-9-]*
+	Takes func(e *partition.Event) bool // whether Do is to be called
 	Do    func(ctx context.Context, e *partition.Event) error
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -19,11 +20,11 @@ import (
 type process struct {
 	Resources
 	topic    string
-	stations []*station                    // by partition
-	tasks    map[string][]*stream.Task     // by view, then partition
-	effects  map[string][]*stream.Delivery // by effect, then partition
-	assigned atomic.Bool                   // this process knows which partitions are its own
-	logLost  atomic.Pointer[error]         // why the log does not answer; nil while it does
+	stations []*station                // by partition
+	views    map[string]*following     // by name
+	effects  map[string][]*stream.Task // by effect, then partition
+	assigned atomic.Bool               // this process knows which partitions are its own
+	logLost  atomic.Pointer[error]     // why the log does not answer; nil while it does
 
 	self      control.Member
 	catalogue *cluster.Catalogue // of the other processes; nil where there can be none
@@ -47,7 +48,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeResources(r)) }()
 	p := &process{Resources: r, topic: a.cfg.App + ".events", self: a.self(r),
-		tasks: make(map[string][]*stream.Task), effects: make(map[string][]*stream.Delivery)}
+		views: make(map[string]*following), effects: make(map[string][]*stream.Task)}
 	if err := a.checkOffsets(r.Log); err != nil {
 		return err
 	}
@@ -60,9 +61,20 @@ func (a *App) Run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	a.furnish(p)
+	var aims sync.WaitGroup
+	defer aims.Wait()
+	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if err := a.furnish(lasting, p); err != nil {
+		return err
+	}
 	a.process.Store(p)
 	defer a.process.Store(nil)
+	for _, f := range p.views {
+		if f.fills != nil {
+			aims.Go(func() { f.aim(lasting, p, a.cfg.Clock) })
+		}
+	}
 	if several {
 		return p.share(ctx, shared, a.cfg.App)
 	}
@@ -77,9 +89,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 // registered.
 func (a *App) checkReads() error {
 	for _, v := range a.Views() {
-		for _, name := range v.Reads {
-			if _, ok := a.views[name]; !ok {
-				return fmt.Errorf("framework: view %s shows documents of view %s: give both to projections.Register", v.Name, name)
+		for _, r := range v.Reads {
+			if _, ok := a.views[r.View]; !ok {
+				return fmt.Errorf("framework: view %s shows documents of view %s: give both to projections.Register", v.Name, r.View)
 			}
 		}
 	}
@@ -103,45 +115,38 @@ func closeResources(r Resources) error {
 	return r.Close()
 }
 
-// furnish makes a station for each partition, and a task or a delivery for each
-// view or effect and partition.
-func (a *App) furnish(p *process) {
-	_, shared := p.Log.(eventlog.Assigner)
+// furnish makes the tasks of all views and effects, and a station for each
+// partition. ctx is to outlast them.
+func (a *App) furnish(ctx context.Context, p *process) (err error) {
 	for _, v := range a.Views() {
-		operator := v.Operator(p.Resources, a.generation(v.Name))
-		for n := range int32(a.cfg.Partitions) {
-			p.tasks[v.Name] = append(p.tasks[v.Name], stream.NewTask(stream.TaskConfig{
-				Log: p.Log, Topic: p.topic, Partition: n, Operator: operator, Shared: shared, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
+		if p.views[v.Name], err = a.follow(ctx, p, v); err != nil {
+			return fmt.Errorf("view %s: %w", v.Name, err)
 		}
 	}
-	a.furnishEffects(p)
+	if len(a.effects) > 0 {
+		metrics := newEffectMetrics(a.cfg.Metrics)
+		for _, e := range a.Effects() {
+			if p.effects[e.Name], err = a.act(ctx, p, e, metrics.of(e.Name)); err != nil {
+				return fmt.Errorf("effect %s: %w", e.Name, err)
+			}
+		}
+	}
 	owner := a.ownerConfig(p)
 	for n := range int32(a.cfg.Partitions) {
 		owner.Partition = n
 		s := &station{config: owner}
-		for _, tasks := range p.tasks {
-			s.tasks = append(s.tasks, tasks[n])
+		for _, f := range p.views {
+			s.tasks = append(s.tasks, f.sources[n])
+			if f.fills != nil {
+				s.tasks = append(s.tasks, f.fills[n])
+			}
 		}
-		for _, deliveries := range p.effects {
-			s.effects = append(s.effects, deliveries[n])
+		for _, tasks := range p.effects {
+			s.effects = append(s.effects, tasks[n])
 		}
 		p.stations = append(p.stations, s)
 	}
-}
-
-func (a *App) furnishEffects(p *process) {
-	if len(a.effects) == 0 {
-		return
-	}
-	metrics := newEffectMetrics(a.cfg.Metrics)
-	for _, e := range a.Effects() {
-		attempted := metrics.of(e.Name)
-		for n := range int32(a.cfg.Partitions) {
-			p.effects[e.Name] = append(p.effects[e.Name], stream.NewDelivery(stream.DeliveryConfig{
-				Name: e.Name, Log: p.Log, Offsets: p.Log.(eventlog.Offsets), Group: a.cfg.App + "." + e.Name,
-				Topic: p.topic, Partition: n, Takes: e.Takes, Do: e.Do, Attempted: attempted, Clock: a.cfg.Clock, Logger: a.cfg.Logger}))
-		}
-	}
+	return nil
 }
 
 func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
@@ -150,7 +155,8 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 		types[name] = t
 	}
 	cfg := cluster.OwnerConfig{
-		Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
+		App: a.cfg.App, Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
+		Snapshots: p.Snapshots, SnapshotEvery: a.cfg.SnapshotEvery,
 		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),
@@ -161,10 +167,10 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	return cfg
 }
 
-// generation returns the generation of a view that is read: the first, until views
-// can be rebuilt.
+// generation returns the generation of a view that is kept and read: that of its
+// version.
 func (a *App) generation(name string) view.Generation {
-	return view.Generation{App: a.cfg.App, View: name, Number: 1}
+	return view.Generation{App: a.cfg.App, View: name, Number: max(a.views[name].Version, 1)}
 }
 
 // Unready returns the reasons why the application is not ready, none if it is:
@@ -194,38 +200,20 @@ func (a *App) Unready() []string {
 			why = append(why, fmt.Sprintf("partition %d is not served: %s", n, o.Status().Reason))
 		}
 	}
-	for name, tasks := range p.tasks {
-		if err := whole(name, tasks); err != nil {
+	for _, f := range p.views {
+		if err := f.whole(); err != nil {
 			why = append(why, err.Error())
 		}
 	}
-	for name, deliveries := range p.effects {
-		for n, d := range deliveries {
-			if s := d.Status(); s.Final && p.stations[n].owner.Load() != nil {
+	for name, tasks := range p.effects {
+		for n, t := range tasks {
+			if s := t.Status(); s.Final && p.stations[n].owner.Load() != nil {
 				why = append(why, fmt.Sprintf("effect %s, partition %d: %v", name, n, s.Err))
 			}
 		}
 	}
 	slices.Sort(why)
 	return why
-}
-
-// whole returns why a view is not, nil if it is.
-func whole(name string, tasks []*stream.Task) error {
-	behind, left := 0, int64(0)
-	for n, t := range tasks {
-		s := t.Status()
-		if s.Err != nil {
-			return fmt.Errorf("view %s, partition %d: %w", name, n, s.Err)
-		}
-		if !s.Whole() {
-			behind, left = behind+1, left+max(s.Goal-s.Written, 0)
-		}
-	}
-	if behind > 0 {
-		return fmt.Errorf("view %s is being filled: %d of %d partitions, %d records to go", name, behind, len(tasks), left)
-	}
-	return nil
 }
 
 // running is an App's state while it runs.

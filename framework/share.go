@@ -19,7 +19,7 @@ import (
 type station struct {
 	config  cluster.OwnerConfig
 	tasks   []*stream.Task
-	effects []*stream.Delivery
+	effects []*stream.Task
 	owner   atomic.Pointer[cluster.Owner] // nil: another process's
 	leave   func()                        // ends what start began, and waits for it
 }

@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 func (f *Feed[E]) feedName() string { return f.Name }
@@ -33,24 +36,82 @@ func (f *Feed[E]) register(app *framework.App) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	app.AddView(framework.View{Name: f.Name, Kind: framework.Feed, Item: f.Cards.item(), Reads: []string{f.Cards.cards().view},
-		Operator: func(r framework.Resources, g view.Generation) stream.Operator {
-			return &operator{f.Name, func(n int32) stream.Part {
-				return &feedPart[E]{feed: f, sink: sink{store: r.Documents, generation: g, number: n}}
-			}}
-		},
-		Answer: f.page,
-	})
+	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
+		Reads:    []framework.Read{{View: f.Cards.cards().view}},
+		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page})
 	return nil
 }
 
-// page merges the parts of a set and fetches the cards: two round trips.
+// sets is the shuffle that brings the entries of a set together.
+const sets = "sets"
+
+// setPartition returns where the set lies that a query asks for.
+func setPartition(q framework.Query) (int32, bool) { return setRef(q).Partition, true }
+
+func setRef(q framework.Query) view.Ref {
+	return view.Ref{Partition: eventlog.PartitionOf([]byte(q.Key), q.Partitions), Key: q.Key}
+}
+
+// topology declares how entries come from the events to their sets.
+func (f *Feed[E]) topology(at framework.Following) *stream.Topology {
+	t, placed := topology(at, f.read)
+	if at.MarkEvery > 0 {
+		source := at.Generation
+		source.View += ".source"
+		stream.Trace(placed, "progress", at.MarkEvery, func(n int32) stream.Marker {
+			return &sink{store: at.Documents, generation: source, number: n}
+		})
+	}
+	entries := stream.KeyBy(placed, sets, func(e view.Entry) string { return e.Set }, stream.Codec[view.Entry]{Append: appendEntry, Decode: decodeEntry})
+	stream.Fill(entries, &stream.Store[view.Entry]{Name: "entries", MarkEvery: at.MarkEvery, Part: func(n int32) stream.Part[view.Entry] {
+		return &entriesOf{sink: sink{store: at.Documents, generation: at.Generation, number: n}}
+	}})
+	return t
+}
+
+// read makes of an event the entry that it places, if it does.
+func (f *Feed[E]) read(e *partition.Event, v *view.Entry) (bool, error) {
+	fact, ok, err := decode(f.From, e)
+	if !ok {
+		return false, err
+	}
+	var place Place
+	if err := guard(func() { place, ok = f.Place(fact) }); err != nil || !ok {
+		return false, err
+	}
+	switch {
+	case place.At.UnixNano() < 0:
+		return false, fmt.Errorf("feed %s: Place.At is %v, want 1970 or later", f.Name, place.At)
+	case place.Set == "" || place.Key == "" || len(place.Set) > view.MaxKey || len(place.Key) > view.MaxKey:
+		return false, fmt.Errorf("feed %s: Place.Set and Place.Key have %d and %d bytes, want 1 to %d", f.Name, len(place.Set), len(place.Key), view.MaxKey)
+	}
+	*v = view.Entry{Set: place.Set, Sort: sortable(place.At), Member: place.Key}
+	return true, nil
+}
+
+// appendEntry writes an entry as its three texts, each with its length before it.
+func appendEntry(b []byte, e *view.Entry) ([]byte, error) {
+	b = packed.AppendBytes(b, e.Set)
+	b = packed.AppendBytes(b, e.Sort)
+	return packed.AppendBytes(b, e.Member), nil
+}
+
+func decodeEntry(data []byte, e *view.Entry) error {
+	r := packed.Read(data)
+	e.Set, e.Sort, e.Member = string(r.Bytes()), string(r.Bytes()), string(r.Bytes())
+	if r.Bad() || len(r.Rest()) > 0 {
+		return errors.New("mangled entry of a feed")
+	}
+	return nil
+}
+
+// page reads a page of a set and fetches the cards: two round trips.
 func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
 	after, err := parseCursor(q.After)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), parts(q.Partitions, q.Key), after, q.Limit+1)
+	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), []view.Ref{setRef(q)}, after, q.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -96,44 +157,34 @@ func parseCursor(s string) (*view.Entry, error) {
 	return &view.Entry{Sort: sort, Member: member}, nil
 }
 
-// feedPart is a feed's entries on one partition. It has no state: folding an
-// event twice places the same entry.
-type feedPart[E any] struct {
-	sink
-	feed *Feed[E]
-}
-
-// Open takes the part of the store.
-func (p *feedPart[E]) Open(ctx context.Context) (int64, error) { return p.open(ctx) }
-
-// Fold places what e places.
-func (p *feedPart[E]) Fold(e *partition.Event) error {
-	fact, ok, err := decode(p.feed.From, e)
-	if !ok {
-		return err
-	}
-	var place Place
-	if err := guard(func() { place, ok = p.feed.Place(fact) }); err != nil || !ok {
-		return err
-	}
-	switch {
-	case place.At.UnixNano() < 0:
-		return fmt.Errorf("feed %s: Place.At is %v, want 1970 or later", p.feed.Name, place.At)
-	case place.Set == "" || place.Key == "" || len(place.Set) > view.MaxKey || len(place.Key) > view.MaxKey:
-		return fmt.Errorf("feed %s: Place.Set and Place.Key have %d and %d bytes, want 1 to %d", p.feed.Name, len(place.Set), len(place.Key), view.MaxKey)
-	}
-	p.batch.Adds = append(p.batch.Adds, view.Entry{Set: place.Set, Sort: sortable(place.At), Member: place.Key})
-	return nil
-}
-
 // sortable writes a time so that texts order as times do, to the nanosecond.
 func sortable(t time.Time) string { return fmt.Sprintf("%016x", uint64(t.UnixNano())) }
 
+// entriesOf are a feed's entries on one partition, as far as they are not written
+// yet.
+type entriesOf struct {
+	sink
+	adds []view.Entry
+}
+
+// Open takes the part of the store.
+func (p *entriesOf) Open(ctx context.Context) (int64, error) {
+	p.adds = nil
+	return p.sink.Open(ctx)
+}
+
+// Put adds an entry.
+func (p *entriesOf) Put(_ *stream.Element, e view.Entry) error {
+	p.adds = append(p.adds, e)
+	return nil
+}
+
 // Pending returns how many entries wait.
-func (p *feedPart[E]) Pending() int { return len(p.batch.Adds) }
+func (p *entriesOf) Pending() int { return len(p.adds) }
 
-// Discard forgets the entries.
-func (p *feedPart[E]) Discard() { p.clear() }
-
-// Flush writes the entries.
-func (p *feedPart[E]) Flush(ctx context.Context, next int64) error { return p.write(ctx, next) }
+// Batch takes the entries.
+func (p *entriesOf) Batch(next int64) (func(context.Context) error, error) {
+	b := &view.Batch{Adds: p.adds}
+	p.adds = nil
+	return func(ctx context.Context) error { return p.write(ctx, b, next) }, nil
+}

@@ -6,49 +6,48 @@ import (
 	"fmt"
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
+	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// operator makes the parts of a view's generation.
-type operator struct {
-	name string
-	part func(number int32) stream.Part
+// topology begins what keeps a view: a source of the facts that read takes.
+func topology[T any](f framework.Following, read func(e *partition.Event, v *T) (bool, error)) (*stream.Topology, *stream.Stream[T]) {
+	t := &stream.Topology{Name: f.Generation.App + "." + f.Generation.View, Version: uint64(f.Generation.Number), Partitions: f.Partitions}
+	return t, stream.FromEvents(t, &stream.Events[T]{Name: framework.Source, Topic: f.Topic, Group: stream.NoGroup, Decode: read})
 }
 
-func (o *operator) Name() string                  { return o.name }
-func (o *operator) Part(number int32) stream.Part { return o.part(number) }
-
-// sink is the half of a part that writes: the changes that wait, and the mark
-// that the store had when it was last written.
+// sink writes one partition of a view's generation. It is the half of a
+// stream.Part that is the same for all kinds of view; alone, it keeps a mark.
 type sink struct {
 	store      view.Store
 	generation view.Generation
 	number     int32
-	mark       view.Mark
-	batch      view.Batch
+	mark       view.Mark // that the store had when it was last written
 }
 
-func (s *sink) open(ctx context.Context) (written int64, err error) {
-	s.clear()
+// Open takes the part of the store.
+func (s *sink) Open(ctx context.Context) (written int64, err error) {
 	s.mark, err = s.store.Open(ctx, s.generation, s.number)
 	return s.mark.Next, err
 }
 
-func (s *sink) clear() {
-	b := &s.batch
-	b.Puts, b.Deletes, b.Adds, b.Removes = b.Puts[:0], b.Deletes[:0], b.Adds[:0], b.Removes[:0]
+// Pending returns 0: there is nothing but the mark.
+func (s *sink) Pending() int { return 0 }
+
+// Batch moves the mark.
+func (s *sink) Batch(next int64) (func(context.Context) error, error) {
+	return func(ctx context.Context) error { return s.write(ctx, &view.Batch{}, next) }, nil
 }
 
-func (s *sink) write(ctx context.Context, next int64) error {
-	b := &s.batch
+// write writes b, and next as the mark behind it.
+func (s *sink) write(ctx context.Context, b *view.Batch, next int64) error {
 	b.Partition, b.Epoch, b.From, b.Next = s.number, s.mark.Epoch, s.mark.Next, next
 	if err := s.store.Write(ctx, s.generation, b); err != nil {
-		return fmt.Errorf("write view %s, partition %d: %w", s.generation.View, s.number, err)
+		return fmt.Errorf("view %s, partition %d: %w", s.generation.View, s.number, err)
 	}
 	s.mark.Next = next
-	s.clear()
 	return nil
 }
 
@@ -76,6 +75,14 @@ func (s *sink) look(ctx context.Context) (view.Mark, error) {
 	return marks[0], nil
 }
 
+// reader returns what reads the facts of a view out of the events topic.
+func reader[E any](from aggregates.Stream[E]) func(e *partition.Event, v *Event[E]) (bool, error) {
+	return func(e *partition.Event, v *Event[E]) (ok bool, err error) {
+		*v, ok, err = decode(from, e)
+		return ok, err
+	}
+}
+
 // decode makes of a valid event what a fold takes; ok is false for the events of
 // other aggregate types.
 func decode[E any](from aggregates.Stream[E], e *partition.Event) (out Event[E], ok bool, err error) {
@@ -100,13 +107,4 @@ func guard(f func()) (err error) {
 	}()
 	f()
 	return nil
-}
-
-// parts returns a ref to key in each of n partitions.
-func parts(n int, key string) []view.Ref {
-	refs := make([]view.Ref, n)
-	for i := range refs {
-		refs[i] = view.Ref{Partition: int32(i), Key: key}
-	}
-	return refs
 }

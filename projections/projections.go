@@ -49,10 +49,13 @@ type Event[E any] struct {
 // View is a document of type D for each aggregate that From reads. Its key is
 // the aggregate's id, or "type.id" where From merges several types.
 type View[D, E any] struct {
-	Name string               // in URLs and store keys, for ever: [a-z][a-z0-9-]*
-	From aggregates.Stream[E] // the events it is made of
-	Fold func(D, Event[E]) D  // moves an aggregate's document by one event; pure
-	Gone func(D) bool         // optional: a document that is to be deleted
+	Name string // in URLs and store keys, for ever: [a-z][a-z0-9-]*
+	// Version is to be raised with any change of what Fold makes of the same events,
+	// default 1: the view is then made anew, in a generation of this number.
+	Version int
+	From    aggregates.Stream[E] // the events it is made of
+	Fold    func(D, Event[E]) D  // moves an aggregate's document by one event; pure
+	Gone    func(D) bool         // optional: a document that is to be deleted
 
 	// Search keeps the documents in the search store, with these fields indexed;
 	// the view is then asked by words, and by its keyword fields.
@@ -75,10 +78,11 @@ type Set interface{ feedName() string }
 // greatest first. An event may place a key in a set, once however often it is
 // folded.
 type Feed[E any] struct {
-	Name  string
-	From  aggregates.Stream[E]
-	Place func(Event[E]) (Place, bool) // where an event puts what, if it does; pure
-	Cards Cards                        // the view whose documents are shown; those it does not have are left out
+	Name    string
+	Version int // of Place, as View's of Fold
+	From    aggregates.Stream[E]
+	Place   func(Event[E]) (Place, bool) // where an event puts what, if it does; pure
+	Cards   Cards                        // the view whose documents are shown; those it does not have are left out
 }
 
 // Place puts a key of the feed's Cards into a set.

@@ -83,13 +83,10 @@ func (v *View[D, E]) declare() (framework.View, error) {
 	if err := v.check(); err != nil {
 		return framework.View{}, err
 	}
-	out := framework.View{Name: v.Name, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Operator: func(r framework.Resources, g view.Generation) stream.Operator {
-			return &operator{v.Name, func(n int32) stream.Part { return v.part(r, g, n) }}
-		},
-	}
+	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
+		Topology: v.topology, Refolded: !wire.Exact(reflect.TypeFor[D]())}
 	for _, s := range v.Sizes {
-		out.Reads = append(out.Reads, s.Of.feedName())
+		out.Reads = append(out.Reads, framework.Read{View: s.Of.feedName(), Partition: setPartition})
 	}
 	if v.Search != nil {
 		out.Kind, out.Answer = framework.Search, v.find
@@ -102,9 +99,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return out, nil
 	}
 	out.Answer = v.get
-	if v.Sizes == nil {
-		out.Partition = func(q framework.Query) (int32, bool) { return v.cards().ref(q.Key, q.Partitions).Partition, true }
-	}
+	out.Partition = func(q framework.Query) (int32, bool) { return v.cards().ref(q.Key, q.Partitions).Partition, true }
 	return out, nil
 }
 
@@ -129,15 +124,11 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 		return nil, fmt.Errorf("decode document %q of view %s: %w", q.Key, v.Name, err)
 	}
 	for _, s := range v.Sizes {
-		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), parts(q.Partitions, q.Key))
+		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), []view.Ref{setRef(q)})
 		if err != nil {
 			return nil, err
 		}
-		var sum int64
-		for _, n := range sizes {
-			sum += n
-		}
-		s.Put(&doc, sum)
+		s.Put(&doc, sizes[0])
 	}
 	return json.Marshal(doc)
 }
@@ -163,31 +154,43 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 	return json.Marshal(out)
 }
 
-// part is a view's documents on one partition.
-type part[D, E any] struct {
-	sink
-	view    *View[D, E]
-	prepare func(context.Context) error
-
-	comparable bool // documents hold only values, so that equal ones need not be written again
-	docs       map[string]*document[D]
-	changed    []string // keys, each once
+// topology declares the fold of the view's documents, and where they are kept.
+func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
+	t, facts := topology(f, reader(v.From))
+	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", OnEvent: v.fold()})
+	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
+		d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
+			sink: sink{store: f.Documents, generation: f.Generation, number: n}}
+		if v.Search != nil {
+			d.store, d.search, d.fields = f.Search, f.Search, v.Search
+		}
+		return d
+	}})
+	return t
 }
 
-type document[D any] struct {
-	doc     D
-	offset  int64 // of the event that last moved it
-	changed bool
-}
-
-func (v *View[D, E]) part(r framework.Resources, g view.Generation, number int32) stream.Part {
-	p := &part[D, E]{view: v, comparable: plain(reflect.TypeFor[D]()), sink: sink{store: r.Documents, generation: g, number: number}}
-	p.prepare = func(context.Context) error { return nil }
-	if v.Search != nil {
-		p.store = r.Search
-		p.prepare = func(ctx context.Context) error { return r.Search.Prepare(ctx, g, maps.Clone(v.Search)) }
+// fold moves the document of an event's aggregate, and hands it on if it has
+// changed. Where documents hold only values, equal ones are not written again.
+func (v *View[D, E]) fold() func(*stream.Context[D, *D], Event[E]) error {
+	if !plain(reflect.TypeFor[D]()) {
+		return func(c *stream.Context[D, *D], e Event[E]) error {
+			doc := c.State()
+			err := guard(func() { *doc = v.Fold(*doc, e) })
+			c.Emit(doc)
+			return err
+		}
 	}
-	return p
+	return func(c *stream.Context[D, *D], e Event[E]) error {
+		before, known := c.Peek()
+		var after D
+		if err := guard(func() { after = v.Fold(*before, e) }); err != nil || known && any(*before) == any(after) {
+			return err
+		}
+		doc := c.State()
+		*doc = after
+		c.Emit(doc)
+		return nil
+	}
 }
 
 // plain reports whether values of t are equal exactly when they compare so: they
@@ -207,91 +210,100 @@ func plain(t reflect.Type) bool {
 	return t.Kind() <= reflect.Complex128 && t.Kind() != reflect.Invalid || t.Kind() == reflect.String
 }
 
-// Open empties the documents and takes the part of the store.
-func (p *part[D, E]) Open(ctx context.Context) (int64, error) {
-	p.docs, p.changed = make(map[string]*document[D]), nil
-	if err := p.prepare(ctx); err != nil {
-		return 0, fmt.Errorf("prepare view %s: %w", p.view.Name, err)
-	}
-	return p.open(ctx)
+// documents are a view's documents on one partition, as far as they are not
+// written yet.
+type documents[D any] struct {
+	sink
+	of      source
+	gone    func(D) bool
+	fields  view.Fields // of a search view
+	search  view.Search // its store, which is to be prepared; nil: another kind of view
+	changed []change[D]
+	index   map[string]int // of changed, by the aggregate's key
 }
 
-// Fold moves the document of e's aggregate.
-func (p *part[D, E]) Fold(e *partition.Event) error {
-	fact, ok, err := decode(p.view.From, e)
-	if !ok {
-		return err
+// change is a document that is to be written as it is when that is done.
+type change[D any] struct {
+	key    string
+	doc    *D
+	offset int64 // of the event that last moved it
+}
+
+// Open prepares the store and takes its part.
+func (d *documents[D]) Open(ctx context.Context) (int64, error) {
+	d.forget()
+	if d.search != nil {
+		if err := d.search.Prepare(ctx, d.generation, maps.Clone(d.fields)); err != nil {
+			return 0, fmt.Errorf("prepare view %s: %w", d.generation.View, err)
+		}
 	}
-	key := p.view.cards().key(fact.Aggregate, fact.ID)
-	d, known := p.docs[key]
+	return d.sink.Open(ctx)
+}
+
+func (d *documents[D]) forget() {
+	clear(d.index)
+	clear(d.changed)
+	d.changed = d.changed[:0]
+}
+
+// Put notes that a document has changed.
+func (d *documents[D]) Put(e *stream.Element, doc *D) error {
+	i, known := d.index[string(e.Key)]
 	if !known {
-		d = &document[D]{}
-		p.docs[key] = d
+		key := string(e.Key)
+		i = len(d.changed)
+		d.index[key] = i
+		kind, id, _ := strings.Cut(key, "/")
+		d.changed = append(d.changed, change[D]{key: d.of.key(kind, id)})
 	}
-	before := d.doc
-	if err := guard(func() { d.doc = p.view.Fold(d.doc, fact) }); err != nil {
-		return err
-	}
-	if known && p.comparable && any(before) == any(d.doc) {
-		return nil
-	}
-	if d.offset = e.Offset; !d.changed {
-		d.changed = true
-		p.changed = append(p.changed, key)
-	}
+	d.changed[i].doc, d.changed[i].offset = doc, e.Offset
 	return nil
 }
 
 // Pending returns how many documents have changed.
-func (p *part[D, E]) Pending() int { return len(p.changed) }
-
-// Discard forgets which documents have changed.
-func (p *part[D, E]) Discard() {
-	for _, key := range p.changed {
-		p.docs[key].changed = false
-	}
-	p.changed = p.changed[:0]
-}
+func (d *documents[D]) Pending() int { return len(d.changed) }
 
 // maxWrite is the bytes of documents after which a batch is written: the rest
 // follows in another, and only the last moves the mark.
 const maxWrite = 16 << 20
 
-// Flush writes each changed document once.
-func (p *part[D, E]) Flush(ctx context.Context, next int64) error {
+// Batch encodes each changed document once.
+func (d *documents[D]) Batch(next int64) (func(context.Context) error, error) {
+	batches := []*view.Batch{{}}
 	size := 0
-	for _, key := range p.changed {
-		n, err := p.add(key, p.docs[key])
+	for i := range d.changed {
+		n, err := d.add(batches[len(batches)-1], &d.changed[i])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if size += n; size > maxWrite {
-			if err := p.write(ctx, p.mark.Next); err != nil {
-				return err
-			}
-			size = 0
+			batches, size = append(batches, &view.Batch{}), 0
 		}
 	}
-	if err := p.write(ctx, next); err != nil {
-		return err
-	}
-	p.Discard()
-	return nil
+	d.forget()
+	return func(ctx context.Context) error {
+		for _, b := range batches[:len(batches)-1] {
+			if err := d.write(ctx, b, d.mark.Next); err != nil {
+				return err
+			}
+		}
+		return d.write(ctx, batches[len(batches)-1], next)
+	}, nil
 }
 
-// add puts a document into the batch and returns its size.
-func (p *part[D, E]) add(key string, d *document[D]) (int, error) {
-	if p.view.Gone != nil && p.view.Gone(d.doc) {
-		p.batch.Deletes = append(p.batch.Deletes, view.Ref{Partition: p.number, Key: key, Offset: d.offset})
+// add puts a document into a batch and returns its size.
+func (d *documents[D]) add(b *view.Batch, c *change[D]) (int, error) {
+	if d.gone != nil && d.gone(*c.doc) {
+		b.Deletes = append(b.Deletes, view.Ref{Partition: d.number, Key: c.key, Offset: c.offset})
 		return 0, nil
 	}
-	data, err := json.Marshal(d.doc)
+	data, err := json.Marshal(c.doc)
 	if err == nil && len(data) > view.MaxValue {
 		err = fmt.Errorf("it has %d bytes, at most %d: keep less in it", len(data), view.MaxValue)
 	}
 	if err != nil {
-		return 0, stream.Final(fmt.Errorf("document %q of view %s: %w", key, p.view.Name, err))
+		return 0, fmt.Errorf("document %q of view %s: %w", c.key, d.generation.View, err)
 	}
-	p.batch.Puts = append(p.batch.Puts, view.Put{Key: key, Value: data, Offset: d.offset})
+	b.Puts = append(b.Puts, view.Put{Key: c.key, Value: data, Offset: c.offset})
 	return len(data), nil
 }

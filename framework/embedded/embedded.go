@@ -74,6 +74,7 @@ func With(log eventlog.Log) (framework.Resources, error) {
 		Log:       log,
 		Documents: redisstore.New(client),
 		Search:    search,
+		Fleeting:  true,
 		Close: func() error {
 			err := errors.Join(log.Close(), client.Close(), search.Close())
 			server.Close()

@@ -21,6 +21,8 @@ type core struct {
 	part  int32
 	judge judge
 	outs  []*group
+	// shelves are what fills its stores.
+	shelves []*shelf
 
 	operators []operator    // by number
 	kept      []keyedStates // what the frames of a snapshot hold: of the operators, by number, and behind them of the judge
@@ -71,6 +73,7 @@ type shape struct {
 	outs    []int // of each way out
 	sources int   // tasks that write to its topic, if that is a shuffle, and tell watermarks
 	tables  *tables
+	parts   []storePart // of the stores; nil: new ones
 }
 
 // newCore returns a task's core, empty.
@@ -78,6 +81,15 @@ func newCore(s *stage, part int32, around shape) *core {
 	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables}
 	for i, o := range s.outs {
 		c.outs = append(c.outs, newGroup(c, o, around.outs[i], around.inputs))
+	}
+	for i, st := range s.stores {
+		shelf := &shelf{of: st}
+		if around.parts != nil {
+			shelf.part = around.parts[i]
+		} else {
+			shelf.part = st.part(opening{topic: s.input(), partition: part, report: func(error) {}})
+		}
+		c.shelves = append(c.shelves, shelf)
 	}
 	c.operators = make([]operator, len(s.operators))
 	c.judge = s.open(c)

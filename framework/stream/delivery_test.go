@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -13,8 +11,8 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
-	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 const itsGroup = "t.out"
@@ -30,8 +28,8 @@ type world struct {
 	tried   []error
 }
 
-// Commit lets keeps look at a commit first.
-func (w *world) Commit(ctx context.Context, itsGroup, topic string, part int32, next int64) error {
+// commitAt lets keeps look at a commit first.
+func (w *world) commitAt(ctx context.Context, itsGroup, topic string, part int32, next int64) error {
 	w.mu.Lock()
 	keeps := w.keeps
 	w.commits = append(w.commits, next)
@@ -42,10 +40,6 @@ func (w *world) Commit(ctx context.Context, itsGroup, topic string, part int32, 
 		}
 	}
 	return w.log.Commit(ctx, itsGroup, topic, part, next)
-}
-
-func (w *world) Committed(ctx context.Context, itsGroup, topic string, part int32) (int64, bool, error) {
-	return w.log.Committed(ctx, itsGroup, topic, part)
 }
 
 func (w *world) tell(ctx context.Context, e *partition.Event) error {
@@ -64,22 +58,29 @@ func effects(t *testing.T, f func(*world)) {
 	script(t, func(p *play) { f(&world{play: p}) })
 }
 
+// watched is p's log, whose commits the world looks at first.
+type watched struct {
+	*memlog.Log
+	w *world
+}
+
+func (l watched) Commit(ctx context.Context, group, topic string, part int32, next int64) error {
+	return l.w.commitAt(ctx, group, topic, part, next)
+}
+
 // deliver runs a delivery until the test, or the returned function, ends it.
-func (w *world) deliver() (*Delivery, func()) {
-	d := NewDelivery(DeliveryConfig{Name: "out", Log: w.log, Offsets: w, Group: itsGroup, Topic: topic, Do: w.tell, Clock: clock.System,
-		Takes:     func(e *partition.Event) bool { return e.Type != "other" },
-		Attempted: func(err error) { w.mu.Lock(); w.tried = append(w.tried, err); w.mu.Unlock() },
-		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil))})
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		d.Run(ctx)
-	}()
-	stop := func() { cancel(); <-ended }
-	w.Cleanup(stop)
-	synctest.Wait()
-	return d, stop
+func (w *world) deliver() (*Task, func()) {
+	t := &Topology{Name: "effects"}
+	events := FromEvents(t, &Events[*partition.Event]{Name: "events", Topic: topic, Group: NoGroup,
+		Decode: func(e *partition.Event, v **partition.Event) (bool, error) {
+			one := *e
+			*v = &one
+			return e.Type != "other", nil
+		}})
+	Deliver(events, &Delivery[*partition.Event]{Name: "out", Group: itsGroup, Do: w.tell,
+		Attempted: func(err error) { w.mu.Lock(); w.tried = append(w.tried, err); w.mu.Unlock() }})
+	task := w.task(t, Config{Log: watched{w.log, w}})
+	return task, w.run(task)
 }
 
 func (w *world) wasTold(want string) {
@@ -205,9 +206,10 @@ func TestAnEffectThatFailsIsTriedAgainWithGrowingPauses(t *testing.T) {
 		w.commit("b", 1, "e")
 		d, _ := w.deliver()
 		time.Sleep(time.Second)
-		if p := d.Status(); p.Err == nil || p.Final || p.Done != 1 || !strings.Contains(p.Err.Error(), "x/a at 0@1: ") {
+		if p := d.Status(); p.Err == nil || p.Final || !strings.Contains(p.Err.Error(), "x/a at 0@1: ") {
 			t.Errorf("status %+v, want to see why the event at 1 waits", p)
 		}
+		w.wantCommitted(1)
 		time.Sleep(10 * time.Minute)
 		w.wasTold(strings.Repeat("a1 ", 12) + "b1")
 		if p := d.Status(); p.Err != nil || p.Done != 3 {

@@ -27,21 +27,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const topic = "t.events"
 
-// store is what a fake part writes to: how often each key was folded, and how far.
-type store struct {
+// cabinet is what a fake part writes to: how often each key was folded, and how far.
+type cabinet struct {
 	mu   sync.Mutex
 	mark int64
 	docs map[string]int
 }
 
-func (s *store) empty() {
+func (s *cabinet) empty() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mark, s.docs = 0, map[string]int{}
 }
 
 // holds returns the mark and the documents, as "@12 a=1 b=2".
-func (s *store) holds() string {
+func (s *cabinet) holds() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := fmt.Sprintf("@%d", s.mark)
@@ -51,12 +51,11 @@ func (s *store) holds() string {
 	return out
 }
 
-// fake is a part that counts events by aggregate id and writes down each call.
+// fake is a part that keeps counts by aggregate id and writes down each call.
 type fake struct {
 	p     *play
 	mark  int64
-	docs  map[string]int
-	dirty map[string]bool
+	dirty map[string]int
 
 	mu    sync.Mutex
 	calls []string
@@ -64,7 +63,7 @@ type fake struct {
 	after func(call string) error // and afterwards
 }
 
-var _ Part = (*fake)(nil)
+var _ Part[int] = (*fake)(nil)
 
 func (f *fake) note(call string) error {
 	f.mu.Lock()
@@ -96,58 +95,45 @@ func (f *fake) Open(context.Context) (int64, error) {
 	if err := f.note("open"); err != nil {
 		return 0, err
 	}
-	f.docs, f.dirty = map[string]int{}, map[string]bool{}
+	f.dirty = map[string]int{}
 	f.p.store.mu.Lock()
 	defer f.p.store.mu.Unlock()
 	f.mark = f.p.store.mark
 	return f.mark, nil
 }
 
-func (f *fake) Fold(e *partition.Event) error {
-	key := strings.TrimPrefix(string(e.Key), "x/")
-	switch e.Type {
-	case "bad":
-		return errors.New("as asked")
-	case "panics":
-		panic("as asked")
-	case "quiet":
-		return nil
-	}
-	f.docs[key]++
-	f.dirty[key] = true
+func (f *fake) Put(e *Element, n int) error {
+	f.dirty[strings.TrimPrefix(string(e.Key), "x/")] = n
 	return nil
 }
 
 func (f *fake) Pending() int { return len(f.dirty) }
 
-func (f *fake) Flush(_ context.Context, next int64) error {
-	keys := slices.Sorted(maps.Keys(f.dirty))
-	call := fmt.Sprintf("flush %d %s", next, strings.Join(keys, ","))
+func (f *fake) Batch(next int64) (func(context.Context) error, error) {
+	dirty := f.dirty
+	f.dirty = map[string]int{}
+	keys := slices.Sorted(maps.Keys(dirty))
+	call := fmt.Sprintf("write %d %s", next, strings.Join(keys, ","))
 	if len(keys) > 20 {
-		call = fmt.Sprintf("flush %d, %d keys", next, len(keys))
+		call = fmt.Sprintf("write %d, %d keys", next, len(keys))
 	}
-	if err := f.note(call); err != nil {
-		return err
-	}
-	s := f.p.store
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mark != f.mark {
-		return fmt.Errorf("the store is at %d, not %d", s.mark, f.mark)
-	}
-	for _, k := range keys {
-		s.docs[k] = f.docs[k]
-	}
-	s.mark, f.mark, f.dirty = next, next, map[string]bool{}
-	if f.after != nil {
-		return f.after(call)
-	}
-	return nil
-}
-
-func (f *fake) Discard() {
-	f.note("discard")
-	clear(f.dirty)
+	return func(context.Context) error {
+		if err := f.note(call); err != nil {
+			return err
+		}
+		s := f.p.store
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.mark != f.mark {
+			return fmt.Errorf("the store is at %d, not %d", s.mark, f.mark)
+		}
+		maps.Copy(s.docs, dirty)
+		s.mark, f.mark = next, next
+		if f.after != nil {
+			return f.after(call)
+		}
+		return nil
+	}, nil
 }
 
 func (f *fake) Check(context.Context) error {
@@ -175,19 +161,55 @@ func (f *fake) Mark(context.Context) (int64, error) {
 type play struct {
 	*testing.T
 	log      *memlog.Log
-	store    *store
+	store    *cabinet
 	part     *fake
 	versions map[string]uint64
 	commands int
 }
 
-func (p *play) Name() string    { return "fake" }
-func (p *play) Part(int32) Part { return p.part }
+// count declares a topology that counts events by aggregate and keeps the counts in
+// p's store.
+func (p *play) count(every time.Duration) *Topology {
+	t := &Topology{Name: "counts"}
+	events := FromEvents(t, &Events[string]{Name: "events", Topic: topic, Group: NoGroup, Decode: func(e *partition.Event, v *string) (bool, error) {
+		switch *v = e.Type; e.Type {
+		case "bad":
+			return false, errors.New("as asked")
+		case "panics":
+			panic("as asked")
+		}
+		return e.Type != "quiet", nil
+	}})
+	counts, _ := Via(events, &Process[int, string, int]{Name: "count", OnEvent: func(c *Context[int, int], _ string) error {
+		*c.State()++
+		c.Emit(*c.State())
+		return nil
+	}})
+	Fill(counts, &Store[int]{Name: "kept", MarkEvery: every, Part: func(int32) Part[int] { return p.part }})
+	return t
+}
+
+// task returns the one task of a topology that reads the events.
+func (p *play) task(t *Topology, cfg Config) *Task {
+	p.Helper()
+	cfg.Clock, cfg.Logger = clock.System, slog.New(slog.NewTextHandler(io.Discard, nil))
+	runner, err := NewRunner(t, cfg)
+	if err != nil {
+		p.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.Cleanup(cancel)
+	tasks, err := runner.Tasks(ctx)
+	if err != nil {
+		p.Fatal(err)
+	}
+	return tasks["events"][0]
+}
 
 func script(t *testing.T, f func(*play)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		p := &play{T: t, log: memlog.New(), store: &store{docs: map[string]int{}}, versions: map[string]uint64{}}
+		p := &play{T: t, log: memlog.New(), store: &cabinet{docs: map[string]int{}}, versions: map[string]uint64{}}
 		p.part = &fake{p: p}
 		if err := p.log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1}); err != nil {
 			t.Fatal(err)
@@ -227,17 +249,22 @@ func (p *play) probe() {
 
 // start runs a task until the test, or the returned function, ends it.
 func (p *play) start(log eventlog.Log) (*Task, func()) {
-	t := NewTask(TaskConfig{Log: log, Topic: topic, Operator: p, Clock: clock.System, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	t := p.task(p.count(0), Config{Log: log})
+	return t, p.run(t)
+}
+
+// run runs a task until the test, or the returned function, ends it.
+func (p *play) run(t *Task) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		t.Run(ctx)
 	}()
-	stop := func() { cancel(); <-ended }
+	stop = func() { cancel(); <-ended }
 	p.Cleanup(stop)
 	synctest.Wait()
-	return t, stop
+	return stop
 }
 
 func (p *play) holds(want string) {

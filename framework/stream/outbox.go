@@ -151,7 +151,7 @@ func (c *core) waiting() (bytes, records int) {
 	return bytes, records
 }
 
-// ticket is how much of each box must be acknowledged for something to be done.
+// ticket is how much of each box and shelf must be acknowledged for something to be done.
 type ticket []uint64
 
 // ticket returns what covers all that was emitted so far.
@@ -161,6 +161,9 @@ func (c *core) ticket() ticket {
 		for _, b := range g.boxes {
 			t = append(t, b.added)
 		}
+	}
+	for _, s := range c.shelves {
+		t = append(t, s.added)
 	}
 	return t
 }
@@ -175,6 +178,12 @@ func (c *core) covered(t ticket) bool {
 			}
 			i++
 		}
+	}
+	for _, s := range c.shelves {
+		if s.acked < t[i] {
+			return false
+		}
+		i++
 	}
 	return true
 }

@@ -3,8 +3,6 @@ package stream_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/framework/view/redisstore"
-	"github.com/drivetrain-go/drivetrain/internal/clock"
 	"github.com/drivetrain-go/drivetrain/projections"
 )
 
@@ -55,9 +52,17 @@ func TestAViewInRedisIsWholeAgainAfterEverythingWasFlushed(t *testing.T) {
 	app := framework.New(framework.Config{App: "test", Open: func(context.Context) (framework.Resources, error) { return framework.Resources{}, nil }})
 	projections.Register(app, cards)
 	g := view.Generation{App: "test", View: "card", Number: 1}
-	task := stream.NewTask(stream.TaskConfig{Log: log, Topic: "t.events", Clock: clock.System, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Operator: app.Views()[0].Operator(framework.Resources{Documents: documents}, g)})
+	runner, err := stream.NewRunner(app.Views()[0].Topology(framework.Following{Resources: framework.Resources{Documents: documents}, Generation: g,
+		Topic: "t.events", Partitions: 1}), stream.Config{Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
+	tasks, err := runner.Tasks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task := tasks[framework.Source][0]
 	ended := make(chan struct{})
 	go func() { defer close(ended); task.Run(ctx) }()
 	defer func() { cancel(); <-ended }()

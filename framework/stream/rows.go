@@ -27,8 +27,9 @@ func newTables(ctx context.Context, read func(context.Context, string, int32) (e
 }
 
 // outsideTables reads the tables from a log.
-func outsideTables(ctx context.Context, log eventlog.Outside) *tables {
+func outsideTables(ctx context.Context, of eventlog.Log) *tables {
 	return newTables(ctx, func(ctx context.Context, topic string, part int32) (eventlog.Reader, error) {
+		log := of.(eventlog.Outside) // a table's topic is one of others
 		start, err := log.Start(ctx, topic, part)
 		if err != nil {
 			return nil, err

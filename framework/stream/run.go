@@ -19,7 +19,8 @@ import (
 // default.
 type Config struct {
 	// Log holds the sources, the shuffles and what is published. It must be an
-	// eventlog.Outside; an eventlog.Transactor for transactional outputs; where it
+	// eventlog.Outside for topics of others, else an eventlog.Lister at least; an
+	// eventlog.Transactor for transactional outputs; where it
 	// is an eventlog.Assigner, the processes of a topology share its tasks.
 	Log eventlog.Log
 	// Instance names the process over restarts, so that a quick one moves no task;
@@ -71,7 +72,7 @@ type Runner struct {
 	cfg      Config
 
 	mu    sync.Mutex
-	tasks map[place]*worker
+	tasks map[place]*Task
 }
 
 // place is one task of a topology.
@@ -94,17 +95,7 @@ func NewRunner(t *Topology, cfg Config) (*Runner, error) {
 			return nil, fmt.Errorf("topology %s: nothing is written to shuffle %s; give it to stream.Into", t.Name, s.name)
 		}
 	}
-	return &Runner{topology: t, cfg: cfg, tasks: make(map[place]*worker)}, nil
-}
-
-// TaskStatus is how a task fares.
-type TaskStatus struct {
-	Operator  string // of the stage: its source or shuffle
-	Partition int32
-	Next      int64 // all of its input below this offset is folded
-	Done      int64 // and all that this made is acknowledged
-	Err       error // why it does not go on; nil while it does
-	Final     bool  // Err does not pass by itself
+	return &Runner{topology: t, cfg: cfg, tasks: make(map[place]*Task)}, nil
 }
 
 // Status returns how the tasks of this process fare, in order.
@@ -112,8 +103,8 @@ func (r *Runner) Status() []TaskStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []TaskStatus
-	for _, w := range r.tasks {
-		all = append(all, w.Status())
+	for _, t := range r.tasks {
+		all = append(all, t.Status())
 	}
 	slices.SortFunc(all, func(a, b TaskStatus) int {
 		return cmp.Or(cmp.Compare(a.Operator, b.Operator), cmp.Compare(a.Partition, b.Partition))
@@ -125,17 +116,13 @@ func (r *Runner) Status() []TaskStatus {
 // process's share, until ctx ends; then it returns nil. It returns early with
 // what keeps the topology from running at all.
 func (r *Runner) Run(ctx context.Context) error {
-	outside, ok := r.cfg.Log.(eventlog.Outside)
-	if !ok {
-		return fmt.Errorf("topology %s: this log knows no topics of others (eventlog.Outside)", r.topology.Name)
-	}
-	counts, err := r.prepare(ctx, outside)
+	counts, err := r.prepare(ctx)
 	if err != nil {
 		return fmt.Errorf("topology %s: %w", r.topology.Name, err)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	tables := outsideTables(ctx, outside)
+	tables := outsideTables(ctx, r.cfg.Log)
 	defer tables.close()
 	var all sync.WaitGroup
 	for _, s := range r.topology.stages {
@@ -152,8 +139,34 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
+// ShuffleTopic returns the topic in which a shuffle lies.
+func (r *Runner) ShuffleTopic(shuffle string) string {
+	return (&stage{of: r.topology, name: shuffle}).shuffleTopic()
+}
+
+// Tasks creates the shuffles that are missing and returns all tasks, by the stage's
+// name and partition, for who shares them out by other means than Run. What they
+// hold together is given up with ctx, before which they must have ended.
+func (r *Runner) Tasks(ctx context.Context) (map[string][]*Task, error) {
+	counts, err := r.prepare(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("topology %s: %w", r.topology.Name, err)
+	}
+	tables := outsideTables(ctx, r.cfg.Log)
+	context.AfterFunc(ctx, tables.close)
+	all := make(map[string][]*Task)
+	for _, s := range r.topology.stages {
+		around := s.around(counts)
+		around.tables = tables
+		for n := range int32(around.inputs) {
+			all[s.name] = append(all[s.name], newTask(&r.cfg, s, n, around))
+		}
+	}
+	return all, nil
+}
+
 // prepare makes the shuffles and returns how many partitions each topic has.
-func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[string]int, error) {
+func (r *Runner) prepare(ctx context.Context) (map[string]int, error) {
 	counts := make(map[string]int)
 	for _, s := range r.topology.stages {
 		if s.topic == "" {
@@ -165,11 +178,15 @@ func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[str
 	}
 	need := func(topic string) (err error) {
 		if _, known := counts[topic]; !known && topic != "" {
-			counts[topic], err = r.partitions(ctx, outside, topic)
+			counts[topic], err = r.partitions(ctx, topic)
 		}
 		return err
 	}
+	_, outside := r.cfg.Log.(eventlog.Outside)
 	for _, s := range r.topology.stages {
+		if s.needsOutside() && !outside {
+			return nil, fmt.Errorf("%s: this log knows no topics of others (eventlog.Outside); use Kafka", s.name)
+		}
 		if err := need(s.topic); err != nil {
 			return nil, fmt.Errorf("source %s: %w", s.name, err)
 		}
@@ -190,10 +207,10 @@ func (r *Runner) prepare(ctx context.Context, outside eventlog.Outside) (map[str
 // just made is not known everywhere at once.
 const newTopic = 10 * time.Second
 
-func (r *Runner) partitions(ctx context.Context, outside eventlog.Outside, topic string) (int, error) {
+func (r *Runner) partitions(ctx context.Context, topic string) (int, error) {
 	pause := clock.Backoff{Most: time.Second}
 	for began := r.cfg.Clock.Now(); ; {
-		n, err := outside.Partitions(ctx, topic)
+		n, err := partitionsOf(ctx, r.cfg.Log, topic)
 		if !errors.Is(err, eventlog.ErrUnknownTopic) || r.cfg.Clock.Now().Sub(began) > newTopic {
 			return n, err
 		}
@@ -201,6 +218,30 @@ func (r *Runner) partitions(ctx context.Context, outside eventlog.Outside, topic
 			return 0, err
 		}
 	}
+}
+
+func partitionsOf(ctx context.Context, log eventlog.Log, topic string) (int, error) {
+	switch l := log.(type) {
+	case eventlog.Outside:
+		return l.Partitions(ctx, topic)
+	case eventlog.Lister:
+		topics, err := l.Topics(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, t := range topics {
+			if t.Name == topic {
+				return t.Partitions, nil
+			}
+		}
+		return 0, eventlog.ErrUnknownTopic
+	}
+	return 0, fmt.Errorf("%T is neither an eventlog.Outside nor an eventlog.Lister", log)
+}
+
+// needsOutside reports whether a stage reads or writes a topic of others.
+func (s *stage) needsOutside() bool {
+	return s.foreign || slices.ContainsFunc(s.outs, func(o *out) bool { return o.to == nil })
 }
 
 func (s *stage) around(counts map[string]int) shape {
@@ -279,13 +320,13 @@ func (r *Runner) assign(ctx context.Context, s *stage, around shape, running map
 
 func (r *Runner) start(ctx context.Context, s *stage, around shape, n int32) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &worker{cfg: &r.cfg, stage: s, part: n, around: around}
+	t := newTask(&r.cfg, s, n, around)
 	at := place{s.name, n}
 	r.mu.Lock()
-	r.tasks[at] = w
+	r.tasks[at] = t
 	r.mu.Unlock()
 	var done sync.WaitGroup
-	done.Go(func() { w.run(ctx) })
+	done.Go(func() { t.Run(ctx) })
 	return func() {
 		cancel()
 		done.Wait()

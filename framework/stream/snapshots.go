@@ -37,13 +37,19 @@ func (a *attempt) snapshot() error {
 		s.ticket = a.core.ticket()
 		s.begin(a.ctx, a.core.next)
 	}
-	if s.now != nil && a.core.covered(s.ticket) {
+	if s.now != nil && a.core.covered(s.ticket) && !a.behind(s.now.position) {
 		s.release()
 	}
 	if err := s.step(encodeEach); err != nil {
 		return Final(err)
 	}
 	return nil
+}
+
+// behind reports whether a store's mark has not reached a position.
+func (a *attempt) behind(position int64) bool {
+	written := a.core.written()
+	return written >= 0 && written < position
 }
 
 // encoding reports whether there is more of a cut to be encoded, and room for it.

@@ -109,8 +109,11 @@ type Events[T any] struct {
 	// zero. An error stops the task.
 	Decode func(e *partition.Event, v *T) (ok bool, err error)
 	Late   time.Duration // as of Source
-	Group  string        // as of Source
+	Group  string        // as of Source; NoGroup: progress is not shown
 }
+
+// NoGroup is the Group of a source whose progress is not to be committed.
+const NoGroup = "-"
 
 // FromEvents reads an events topic.
 func FromEvents[T any](t *Topology, src *Events[T]) *Stream[T] {
@@ -119,6 +122,9 @@ func FromEvents[T any](t *Topology, src *Events[T]) *Stream[T] {
 		panic(fmt.Errorf("source %s: set Topic and Decode; Late is %v, want none below zero", src.Name, src.Late))
 	}
 	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name)}
+	if src.Group == NoGroup {
+		s.group = ""
+	}
 	o := &Stream[T]{of: s}
 	s.open = func(c *core) judge {
 		j := newCommits(c, int64(src.Late))

@@ -26,40 +26,6 @@
 // Package streamtest runs a topology in a test, without servers; [Simulation] is what
 // it stands on. The guide is doc/streams.md.
 //
-// The views of an application are folded by something older and simpler: an
-// [Operator] that writes to a store is driven by a [Task], one on each partition, see
-// [NewTask].
+// [Publish] writes a stream to a topic of others, [Fill] to a store that keeps how
+// far it goes, [Deliver] hands it to a function that acts on the world.
 package stream
-
-import (
-	"context"
-
-	"github.com/drivetrain-go/drivetrain/framework/partition"
-)
-
-// Operator is a fold declared once; each partition gets a Part of its own.
-type Operator interface {
-	Name() string
-	Part(number int32) Part
-}
-
-// Part is an operator's state on one partition. One goroutine uses it.
-type Part interface {
-	// Open empties the state and returns the offset up to which the store holds
-	// what the fold gives: what lies below is folded, but not written again.
-	Open(ctx context.Context) (written int64, err error)
-	// Fold folds one valid event. An error is final: the task stops with it.
-	Fold(e *partition.Event) error
-	// Pending returns how many changes wait for Flush.
-	Pending() int
-	// Flush writes the changes, if any, and that the store now holds all below
-	// next. An error makes the task start anew from Open.
-	Flush(ctx context.Context, next int64) error
-	// Discard forgets the changes: the store has them.
-	Discard()
-	// Check returns an error when the store has lost what was written.
-	Check(ctx context.Context) error
-	// Mark returns the offset up to which the store holds what the fold gives,
-	// whoever wrote it. It may come before Open.
-	Mark(ctx context.Context) (int64, error)
-}

@@ -23,8 +23,8 @@ func TestTheWholeLogIsFoldedAndOnlyWhatLiesBehindTheMarkIsWritten(t *testing.T) 
 		p.commit("a", 1, "e")
 		task, _ := p.start(p.log)
 		p.holds("@6 a=2 b=2 c=1")
-		p.called("open; discard; flush 6 a,c")
-		if s := task.Status(); !s.Whole() || s.Written != 6 || s.Goal != 6 || s.Err != nil {
+		p.called("open; write 6 a,c")
+		if s := task.Status(); !s.Whole() || s.Done != 6 || s.Goal != 6 || s.Err != nil {
 			p.Errorf("status %+v", s)
 		}
 	})
@@ -40,10 +40,10 @@ func TestVoidRecordsProbesAndClaimsChangeNothing(t *testing.T) {
 		p.holds("@5 a=1")
 		p.probe()
 		synctest.Wait()
-		if s := task.Status(); s.Written != 6 {
+		if s := task.Status(); s.Done != 6 {
 			p.Errorf("status %+v, want it to have passed the probe", s)
 		}
-		p.called("open; flush 5 a")
+		p.called("open; write 5 a")
 	})
 }
 
@@ -76,7 +76,7 @@ func TestACommitIsFoldedWholeWhereverRunsEnd(t *testing.T) {
 	script(t, func(p *play) {
 		p.commit("a", 3, "e")
 		_, stop := p.start(single{p.log})
-		p.called("open; flush 4 a")
+		p.called("open; write 4 a")
 		p.holds("@4 a=3")
 		stop()
 		for mark := int64(1); mark < 4; mark++ { // in the midst of the commit
@@ -99,7 +99,7 @@ func TestChangesAreWrittenAtTheLatestWhenThereAreManyOfThem(t *testing.T) {
 			}
 		}
 		p.start(p.log)
-		p.called("open; flush 4097, 4096 keys; flush 8193, 4096 keys; flush 9001, 808 keys")
+		p.called("open; write 4352, 4351 keys; write 8448, 4096 keys; write 9001, 553 keys")
 	})
 }
 
@@ -110,7 +110,7 @@ func TestManyChangesBelowTheMarkAreForgottenNotWritten(t *testing.T) {
 		}
 		p.store.mark = 8000
 		p.start(p.log)
-		p.called("open; discard; discard; flush 9001, 1001 keys")
+		p.called("open; write 9001, 1001 keys")
 	})
 }
 
@@ -121,7 +121,7 @@ func TestAWriteThatFailedIsMadeGoodByStartingAnew(t *testing.T) {
 				p.commit("a", 1, "e")
 				task, _ := p.start(p.log)
 				once := func(call string) (err error) {
-					if strings.HasPrefix(call, "flush 3") {
+					if strings.HasPrefix(call, "write 3") {
 						p.part.fails, p.part.after = nil, nil
 						err = errors.New("as asked")
 					}
@@ -194,7 +194,7 @@ func TestAViewIsNotWholeFromTheLossOnUntilItIsFilledAgain(t *testing.T) {
 		task, _ := p.start(p.log)
 		p.store.empty()
 		p.part.failing(func(call string) error {
-			if call == "open" || strings.HasPrefix(call, "flush") {
+			if call == "open" || strings.HasPrefix(call, "write") {
 				return errors.New("as asked")
 			}
 			return nil
@@ -227,16 +227,16 @@ func TestATaskIsWholeOnceItHasPassedTheEndThatItFound(t *testing.T) {
 			p.Errorf("before it is open: %+v", s)
 		}
 		time.Sleep(1500 * time.Millisecond) // open, and writing
-		if s := task.Status(); s.Whole() || s.Goal != 3 || s.Written != 0 {
+		if s := task.Status(); s.Whole() || s.Goal != 3 || s.Done != 0 {
 			p.Errorf("before it has written: %+v", s)
 		}
 		time.Sleep(time.Second)
-		if s := task.Status(); !s.Whole() || s.Goal != 3 || s.Written != 3 {
+		if s := task.Status(); !s.Whole() || s.Goal != 3 || s.Done != 3 {
 			p.Errorf("when it has written: %+v", s)
 		}
 		p.commit("a", 1, "e")
 		synctest.Wait()
-		if s := task.Status(); !s.Whole() || s.Written != 3 {
+		if s := task.Status(); !s.Whole() || s.Done != 3 {
 			p.Errorf("behind again: %+v", s)
 		}
 	})
@@ -264,7 +264,7 @@ func TestWaitReturnsWhenTheStoreHoldsTheRecord(t *testing.T) {
 func TestWhatCannotPassStopsTheTask(t *testing.T) {
 	newer := eventlog.Record{Header: []byte{event.Format + 1, 1}}
 	for want, prepare := range map[string]func(*play){
-		"bad of x/a at 0@2":           func(p *play) { p.commit("a", 1, "bad") },
+		"0@2 of t.events: bad of x/a": func(p *play) { p.commit("a", 1, "bad") },
 		"panicked":                    func(p *play) { p.commit("a", 1, "panics") },
 		"newer version of drivetrain": func(p *play) { p.append(newer) },
 		"belongs to another log":      func(p *play) { p.store.mark = 77 },
@@ -294,7 +294,7 @@ type several []string
 func (s several) Error() string { return strings.Join(s, "; ") }
 
 func TestFailuresThatPassAreTriedAgain(t *testing.T) {
-	for _, on := range []string{"open", "flush", "check"} {
+	for _, on := range []string{"open", "write", "check"} {
 		t.Run(on, func(t *testing.T) {
 			script(t, func(p *play) {
 				failed := 0

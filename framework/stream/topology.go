@@ -16,7 +16,7 @@ import (
 // Its names (its own, its operators' and shuffles') are data: topics, groups and
 // snapshots carry them for ever.
 type Topology struct {
-	Name string // [a-z][a-z0-9-]*, at most 64 bytes
+	Name string // [a-z][a-z0-9-]*, several of these joined by dots, at most 128 bytes
 	// Version is the fold version, default 1. It is to be raised with any change of
 	// what the operators do to the same input: snapshots and derived records of
 	// another version are refused.
@@ -54,6 +54,7 @@ type stage struct {
 	operators []string
 	maps      map[any]string // whose each is
 	outs      []*out
+	stores    []*store
 	timed     bool   // an operator of it, or of what follows it, needs watermarks
 	group     string // of a source: by which its progress is shown
 	foreign   bool   // the topic is written by others, and records are as they made them
@@ -71,7 +72,10 @@ type out struct {
 	partition func(key []byte, partitions int) int32 // nil: see Publish
 }
 
-var nameRule = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+var (
+	nameRule     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	topologyRule = regexp.MustCompile(`^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$`)
+)
 
 func (t *Topology) version() uint64 { return max(t.Version, 1) }
 
@@ -92,8 +96,8 @@ func (t *Topology) markEvery() time.Duration {
 // claim takes a name within the topology.
 func (t *Topology) claim(what, name string) {
 	switch {
-	case !nameRule.MatchString(t.Name):
-		panic(fmt.Errorf("topology %q: Name must match %s", t.Name, nameRule))
+	case !topologyRule.MatchString(t.Name) || len(t.Name) > 128:
+		panic(fmt.Errorf("topology %q: Name must match %s and have at most 128 bytes", t.Name, topologyRule))
 	case t.Partitions < 0 || t.Partitions > eventlog.MaxPartitions || t.MarkEvery < 0:
 		panic(fmt.Errorf("topology %s: Partitions is %d, want 1 to %d, MarkEvery %v, want none below zero", t.Name, t.Partitions, eventlog.MaxPartitions, t.MarkEvery))
 	case !nameRule.MatchString(name):

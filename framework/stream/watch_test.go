@@ -3,21 +3,19 @@ package stream
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
+
+// markInterval is how long a store's mark may stay behind in these tests.
+const markInterval = 50 * time.Millisecond
 
 // watch watches what p.start's task writes, with a part of its own on the store.
 func (p *play) watch() *Task {
-	watching := &play{T: p.T, store: p.store}
+	watching := &play{T: p.T, log: p.log, store: p.store}
 	watching.part = &fake{p: watching}
-	t := NewTask(TaskConfig{Log: p.log, Topic: topic, Operator: watching, Shared: true, Clock: clock.System,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	t := watching.task(watching.count(time.Millisecond), Config{Log: p.log})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); t.Watch(ctx) }()
@@ -26,7 +24,7 @@ func (p *play) watch() *Task {
 	return t
 }
 
-func (s *store) set(mark int64) {
+func (s *cabinet) set(mark int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mark = mark
@@ -74,7 +72,7 @@ func TestAWatchedStoreThatWasEmptiedIsNotWholeUntilItIsFilled(t *testing.T) {
 func TestAStoreThatCannotBeWatchedIsNotWhole(t *testing.T) {
 	script(t, func(p *play) {
 		w := p.watch()
-		part := w.part.(*fake)
+		part := w.parts[0].(*fake)
 		part.p.store.set(1)
 		part.failing(func(string) error { return errors.New("as asked") })
 		time.Sleep(2 * watchIdly)
@@ -91,12 +89,8 @@ func TestAStoreThatCannotBeWatchedIsNotWhole(t *testing.T) {
 
 func TestASharedTaskMovesTheMarkThoughNothingHasChanged(t *testing.T) {
 	script(t, func(p *play) {
-		task := NewTask(TaskConfig{Log: p.log, Topic: topic, Operator: p, Shared: true, Clock: clock.System,
-			Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		go func() { defer close(ended); task.Run(ctx) }()
-		defer func() { cancel(); <-ended }()
+		task := p.task(p.count(markInterval), Config{Log: p.log})
+		p.run(task)
 		p.commit("a", 1, "quiet")
 		time.Sleep(2 * markInterval)
 		synctest.Wait()

@@ -7,7 +7,7 @@ import (
 
 // inServers is what the servers keep of a scene.
 func (s *scene) inServers() stores {
-	got := stores{newStoredView(), newStoredView(), newStoredView(), newStoredView()}
+	got := stores{newStoredView(), newStoredView(), newStoredView(), newStoredView(), newStoredView(), nil}
 	for id, doc := range s.views.tribeCards {
 		if doc != "" {
 			got.tribeCards.documents[id] = strings.Replace(doc, `"posts":2`, `"posts":0`, 1)
@@ -22,7 +22,7 @@ func (s *scene) inServers() stores {
 		kind, id, _ := strings.Cut(key, ".")
 		got.search.documents[key] = `{"kind":"` + kind + `","id":"` + id + `","text":"` + text + `"}`
 	}
-	for _, v := range []storedView{got.tribeCards, got.postCards, got.feed} {
+	for _, v := range []storedView{got.tribeCards, got.postCards, got.feedSource} {
 		v.next[0] = int64(len(s.log[0]))
 	}
 	return got
@@ -45,7 +45,8 @@ func TestTheAuditFindsWhatIsPlantedInTheStores(t *testing.T) {
 		"a hit is missing":       {func(s *stores) { delete(s.search.documents, "user.maya") }, "elasticsearch: search user.maya"},
 		"a hit has another text": {func(s *stores) { s.search.documents["post.p3"] = `{"kind":"post","id":"p3","text":"Lapa."}` }, "elasticsearch: search post.p3"},
 		"a hit too many":         {func(s *stores) { s.search.documents["tribe.bikes"] = `{}` }, "elasticsearch: search tribe.bikes"},
-		"a mark before the end":  {func(s *stores) { s.feed.next[0] = 3 }, "tribe-feed is at 3 of partition 0"},
+		"a mark before the end":  {func(s *stores) { s.feedSource.next[0] = 3 }, "tribe-feed.source is at 3 of partition 0"},
+		"entries left behind":    {func(s *stores) { s.sets = map[int]int64{0: 4}; s.feed.next[0] = 3 }, "tribe-feed is at 3 of partition 0"},
 		"no mark":                {func(s *stores) { delete(s.postCards.next, 0) }, "post-card is at 0 of partition 0"},
 	} {
 		t.Run(name, func(t *testing.T) {

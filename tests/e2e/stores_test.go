@@ -29,19 +29,33 @@ func newStoredView() storedView {
 	return storedView{map[string]string{}, map[string][]string{}, map[int]int64{}}
 }
 
-// stores is all of an application's views as its servers keep them.
+// stores is all of an application's views as its servers keep them. The feed is
+// filled from a shuffle, whose ends sets has; feedSource keeps how far the events are
+// in that.
 type stores struct {
-	tribeCards, postCards, feed, search storedView
+	tribeCards, postCards, feed, feedSource, search storedView
+	sets                                            map[int]int64
 }
+
+// shuffle is the topic that brings a feed's entries to their sets.
+func (s *site) shuffle() string { return s.app + ".tribe-feed.sets.1" }
 
 // readStores reads Redis and Elasticsearch by clients of the test's own.
 func (s *site) readStores(ctx context.Context) (got stores, err error) {
 	client := s.redisClient()
 	defer client.Close()
-	for name, into := range map[string]*storedView{"tribe-card": &got.tribeCards, "post-card": &got.postCards, "tribe-feed": &got.feed} {
+	for name, into := range map[string]*storedView{"tribe-card": &got.tribeCards, "post-card": &got.postCards, "tribe-feed": &got.feed, "tribe-feed.source": &got.feedSource} {
 		if *into, err = readRedis(ctx, client, s.app+":"+name+":1:"); err != nil {
 			return got, fmt.Errorf("redis: %s: %w", name, err)
 		}
+	}
+	log, err := readTopic(ctx, s.kafka, s.shuffle())
+	if err != nil {
+		return got, err
+	}
+	got.sets = make(map[int]int64)
+	for n, records := range log {
+		got.sets[n] = int64(len(records))
 	}
 	got.search, err = readIndex(ctx, s.search, s.index())
 	return got, err
@@ -165,8 +179,13 @@ func (a *audit) inStores(got stores) {
 	a.documents("redis: post-card", got.postCards.documents, posts)
 	a.documents("elasticsearch: search", got.search.documents, hits)
 	a.sets(got.feed.sets, sets)
-	for name, v := range map[string]storedView{"tribe-card": got.tribeCards, "post-card": got.postCards, "tribe-feed": got.feed} {
+	for name, v := range map[string]storedView{"tribe-card": got.tribeCards, "post-card": got.postCards, "tribe-feed.source": got.feedSource} {
 		a.progress(name, v.next)
+	}
+	for n, end := range got.sets {
+		if got.feed.next[n] < end {
+			a.problemf("redis: tribe-feed is at %d of partition %d, and its shuffle ends at %d", got.feed.next[n], n, end)
+		}
 	}
 }
 
@@ -210,7 +229,7 @@ func (s *site) remove(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err := errors.Join(removeTopics(ctx, s.kafka, s.app, s.app+".events", s.app+".control"),
+	err := errors.Join(removeTopics(ctx, s.kafka, s.app, s.app+".events", s.app+".control", s.shuffle()),
 		removeTopics(ctx, s.kafka, s.app+".announce-tribes", s.app+".out"), s.empty(ctx))
 	if err != nil {
 		t.Logf("%s is not removed whole: %v", s.app, err)

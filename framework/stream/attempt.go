@@ -12,70 +12,19 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
-	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
-
-// worker runs one task: attempt after attempt, each from the newest snapshot.
-type worker struct {
-	cfg    *Config
-	stage  *stage
-	part   int32
-	around shape
-
-	mu     sync.Mutex
-	status TaskStatus
-}
-
-// Status returns how the task fares.
-func (w *worker) Status() TaskStatus {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.status
-	s.Operator, s.Partition = w.stage.name, w.part
-	return s
-}
-
-func (w *worker) update(f func(*TaskStatus)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f(&w.status)
-}
-
-// run works until ctx ends, again after each failure with a growing pause. A
-// failure that cannot pass is logged once and shown in Status.
-func (w *worker) run(ctx context.Context) {
-	var pause clock.Backoff
-	log := w.cfg.Logger.With("topology", w.stage.of.Name, "operator", w.stage.name, "partition", w.part)
-	for ctx.Err() == nil {
-		began := w.cfg.Clock.Now()
-		err := w.attempt(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		final := permanent(err)
-		w.update(func(s *TaskStatus) { s.Err, s.Final = err, final })
-		if final {
-			log.Error("task stopped", "err", err)
-			return
-		}
-		if w.cfg.Clock.Now().Sub(began) > time.Minute {
-			pause.Reset()
-		}
-		d := pause.Next(w.cfg.Clock)
-		log.Warn("task will start anew", "err", err, "pause", d)
-		clock.Sleep(ctx, w.cfg.Clock, d)
-	}
-}
 
 // attempt is one life of a task, from its restore to its first failure.
 type attempt struct {
-	*worker
+	*Task
 	ctx  context.Context
 	core *core
 	busy sync.WaitGroup // what runs beside the loop
 	acks chan ack
 	runs chan run
 	rest []eventlog.Record // of the run under way
+
+	marks []int64 // of the stores, when they were opened
 
 	txn  *transactions // nil: no transactional outputs
 	snap *snapshots    // nil: none are kept
@@ -106,12 +55,16 @@ type run struct {
 // meanwhile.
 const slice = 256
 
-// tick is how long an idle loop waits before it looks at the time.
-const tick = 50 * time.Millisecond
+// How long an idle loop waits before it looks at the time: while something is due
+// soon, and else.
+const (
+	tick = 50 * time.Millisecond
+	calm = time.Second
+)
 
-func (w *worker) attempt(ctx context.Context) (err error) {
+func (t *Task) attempt(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &attempt{worker: w, ctx: ctx, acks: make(chan ack, 64), runs: make(chan run, 1), committed: -1}
+	a := &attempt{Task: t, ctx: ctx, acks: make(chan ack, 64), runs: make(chan run, 1), committed: -1}
 	defer func() {
 		cancel()
 		a.drain()
@@ -119,14 +72,13 @@ func (w *worker) attempt(ctx context.Context) (err error) {
 	}()
 	defer func() {
 		if p := recover(); p != nil {
-			w.cfg.Logger.Error("an operator panicked", "operator", w.stage.name, "stack", string(debug.Stack()))
-			err = Final(fmt.Errorf("it panicked at %d@%d of %s: %v", w.part, a.core.offset, w.stage.input(), p))
+			t.cfg.Logger.Error("an operator panicked", "operator", t.stage.name, "stack", string(debug.Stack()))
+			err = Final(fmt.Errorf("it panicked at %d@%d of %s: %v", t.part, a.core.offset, t.stage.input(), p))
 		}
 	}()
 	if err := a.open(); err != nil {
 		return err
 	}
-	a.update(func(s *TaskStatus) { s.Err, s.Final = nil, false })
 	return a.loop()
 }
 
@@ -156,16 +108,22 @@ func (a *attempt) beside(f func(context.Context) error, then func(error) error) 
 	})
 }
 
-// open restores the newest snapshot that fits, takes over the transactions, and
-// begins to read.
+// open takes over the stores, restores the newest snapshot that fits, takes over
+// the transactions, and begins to read.
 func (a *attempt) open() error {
+	if err := a.openStores(); err != nil {
+		return err
+	}
 	if err := a.restore(); err != nil {
 		return err
 	}
 	if err := a.openTransactions(); err != nil {
 		return err
 	}
-	a.progressed, a.done = a.cfg.Clock.Now(), a.core.next
+	if err := a.aim(); err != nil {
+		return err
+	}
+	a.progressed = a.cfg.Clock.Now()
 	reader, err := a.reader()
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
@@ -194,15 +152,26 @@ func (a *attempt) reader() (eventlog.Reader, error) {
 	return a.cfg.Log.Read(a.stage.input(), a.part, a.core.next)
 }
 
-// restore makes the core, from the newest snapshot that fits.
-func (a *attempt) restore() error {
+// fresh makes an empty core.
+func (a *attempt) fresh() {
 	a.core = newCore(a.stage, a.part, a.around)
+	for i, s := range a.core.shelves {
+		s.mark, s.heard = a.marks[i], a.cfg.Clock.Now()
+	}
+}
+
+// restore makes the core, from the newest snapshot that fits, behind which nothing
+// is missing from the stores.
+func (a *attempt) restore() error {
+	a.fresh()
 	if a.cfg.Snapshots == nil {
 		return a.begin()
 	}
 	a.snap = newSnapshots(a)
-	_, found, problems, err := a.snap.series.Restore(a.ctx, nil, func(head []byte, blobs []io.Reader) error {
-		a.core = newCore(a.stage, a.part, a.around)
+	written := a.core.written()
+	fits := func(position int64) bool { return written < 0 || position <= written }
+	found, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
+		a.fresh()
 		if err := a.core.restoreHead(head); err != nil {
 			return err
 		}
@@ -214,24 +183,25 @@ func (a *attempt) restore() error {
 		a.core.wake()
 		return nil
 	})
-	for _, p := range problems {
-		a.cfg.Logger.Warn("a snapshot is not used", "operator", a.stage.name, "partition", a.part, "err", p)
-	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	if !found {
-		a.core = newCore(a.stage, a.part, a.around)
+		a.fresh()
 		return a.begin()
 	}
-	a.snap.position = a.core.next
-	a.update(func(s *TaskStatus) { s.Next, s.Done = a.core.next, a.core.next })
 	return nil
 }
 
 // begin finds the first record of a topic that is folded from its start.
 func (a *attempt) begin() error {
-	start, err := a.cfg.Log.(eventlog.Outside).Start(a.ctx, a.stage.input(), a.part)
+	log, can := a.cfg.Log.(interface {
+		Start(ctx context.Context, topic string, partition int32) (int64, error)
+	})
+	if !can {
+		return nil // it keeps all
+	}
+	start, err := log.Start(a.ctx, a.stage.input(), a.part)
 	switch {
 	case err != nil:
 		return fmt.Errorf("find the start: %w", err)
@@ -274,7 +244,7 @@ func (a *attempt) loop() error {
 			if a.encoding() {
 				continue
 			}
-			tock = a.cfg.Clock.After(tick)
+			tock = a.cfg.Clock.After(a.patience())
 		}
 		select {
 		case r := <-runs:
@@ -314,8 +284,31 @@ func (a *attempt) fold() error {
 
 // full reports whether the outputs must catch up first.
 func (a *attempt) full() bool {
+	for _, s := range a.core.shelves {
+		if s.writing && s.part.Pending() >= s.of.most {
+			return true
+		}
+	}
 	bytes, _ := a.core.waiting()
 	return bytes >= a.cfg.MaxWaiting
+}
+
+// patience is how long the loop may wait for something to come.
+func (a *attempt) patience() time.Duration {
+	if a.txn != nil || a.committed < a.done && a.commits() {
+		return tick
+	}
+	for _, s := range a.core.shelves {
+		if !s.writing && s.of.markEvery > 0 && s.mark < a.core.next {
+			return min(tick, s.of.markEvery)
+		}
+	}
+	if s := a.snap; s != nil && s.now != nil && !s.now.encoded {
+		return tick
+	} else if s != nil && s.now == nil && a.core.next > s.position {
+		return min(calm, max(tick, a.cfg.SnapshotEvery-a.cfg.Clock.Now().Sub(s.last)))
+	}
+	return calm
 }
 
 // attend takes in what has come, and begins what is due.
@@ -331,6 +324,9 @@ func (a *attempt) attend() error {
 		}
 	}
 	a.pump()
+	if err := a.fill(); err != nil {
+		return err
+	}
 	if err := a.transact(); err != nil {
 		return err
 	}
@@ -381,23 +377,33 @@ func (a *attempt) append(g *group, b *box, p int32, batch []eventlog.Record) {
 // progress finds out how far the task has got with all that it made acknowledged,
 // and shows it.
 func (a *attempt) progress() {
-	if a.ticket != nil && a.core.covered(a.ticket) {
+	for before := a.done; ; {
+		if a.ticket == nil && a.core.next > a.done {
+			a.ticket, a.claimed = a.core.ticket(), a.core.next
+		}
+		if a.ticket == nil || !a.core.covered(a.ticket) {
+			if a.done > before {
+				a.update(func(s *TaskStatus) { s.Done = a.done })
+			}
+			break
+		}
 		a.done, a.ticket = a.claimed, nil
-		a.update(func(s *TaskStatus) { s.Done = a.done })
-	}
-	if a.ticket == nil && a.core.next > a.done {
-		a.ticket, a.claimed = a.core.ticket(), a.core.next
 	}
 	if a.done > a.committed && !a.committing {
 		a.commit(a.done)
 	}
 }
 
+// commits reports whether the task's progress is shown in a group's offsets.
+func (a *attempt) commits() bool {
+	_, ok := a.cfg.Log.(eventlog.Offsets)
+	return ok && a.stage.group != "" && a.txn == nil
+}
+
 // commit commits a source's progress, as often as is good for the eye: it decides
 // nothing.
 func (a *attempt) commit(next int64) {
-	offsets, ok := a.cfg.Log.(eventlog.Offsets)
-	if !ok || a.stage.group == "" || a.txn != nil {
+	if !a.commits() {
 		return
 	}
 	now := a.cfg.Clock.Now()
@@ -407,7 +413,7 @@ func (a *attempt) commit(next int64) {
 	}
 	a.committing, a.progressed = true, now
 	a.beside(func(ctx context.Context) error {
-		return offsets.Commit(ctx, a.stage.group, a.stage.topic, a.part, next)
+		return a.cfg.Log.(eventlog.Offsets).Commit(ctx, a.stage.group, a.stage.topic, a.part, next)
 	}, func(err error) error {
 		a.committing = false
 		if err != nil {
@@ -421,6 +427,11 @@ func (a *attempt) commit(next int64) {
 
 // close gives up what the attempt holds.
 func (a *attempt) close() error {
+	for _, p := range a.parts {
+		if e, ok := p.(Ender); ok {
+			e.End()
+		}
+	}
 	if a.core != nil {
 		a.core.leave()
 	}
