@@ -153,6 +153,9 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	types := make(map[string]cluster.Aggregate, len(a.aggregates))
 	for name, t := range a.aggregates {
 		types[name] = t
+		if k, ok := t.(interface{ StatesLost() error }); ok && p.Snapshots != nil && k.StatesLost() != nil {
+			a.cfg.Logger.Info("states are not kept in snapshots; see StateCodec of aggregates.Type", "aggregate", name, "err", k.StatesLost())
+		}
 	}
 	cfg := cluster.OwnerConfig{
 		App: a.cfg.App, Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,

@@ -81,16 +81,24 @@ func (o *Owner) await(ctx context.Context) error {
 		if o.batch.full {
 			requests = nil
 		}
-		kept := o.kept()
+		more, wake := o.kept()
+		if more {
+			select { // who asks goes first
+			case r := <-requests:
+				o.consider(ctx, r)
+			case <-due:
+				return nil
+			default:
+			}
+			continue
+		}
 		select {
 		case r := <-requests:
 			o.consider(ctx, r)
 		case <-due:
 			return nil
-		case <-kept:
-			if kept == o.due {
-				o.due = nil
-			}
+		case <-wake:
+			o.wake = nil
 		case <-ctx.Done():
 		}
 	}

@@ -228,7 +228,7 @@ func (v *versions) remove(a *aggregate) {
 // keep begins a snapshot when one is due, and goes on with the one under way. It is
 // called when all states are folded ones, and no append is in flight.
 func (o *Owner) keep() (more bool) {
-	more, err := o.units.Step(o.lasting, keepEach)
+	more, err := o.units.Step(o.lasting, o.each)
 	if err != nil {
 		panic(err) // as in change
 	}
@@ -239,57 +239,56 @@ func (o *Owner) keep() (more bool) {
 // that change: few, so that nobody waits for them.
 const keepEach = 64
 
-// ready never blocks.
-var ready = func() chan time.Time {
-	c := make(chan time.Time)
-	close(c)
-	return c
-}()
-
-// kept goes on with snapshots, and returns what tells when it is to be called again
-// though no request comes; nil: never.
-func (o *Owner) kept() <-chan time.Time {
-	switch more := o.keep(); {
-	case more:
-		return ready
-	case o.due != nil:
-		return o.due
+// kept goes on with snapshots. It reports whether there is more to be done at once;
+// else wake tells when it is to be called again though no request comes, nil: never.
+func (o *Owner) kept() (more bool, wake <-chan time.Time) {
+	if o.keep() {
+		return true, nil
 	}
-	switch d, ok := o.units.Idle(); {
-	case ok && d == 0:
-		return ready
-	case ok:
-		o.due = o.cfg.Clock.After(d)
+	if o.wake == nil {
+		d, ok := o.units.Idle()
+		if ok && d == 0 {
+			return true, nil
+		}
+		if ok {
+			o.wake = o.cfg.Clock.After(d)
+		}
 	}
-	return o.due
+	return false, o.wake
 }
 
 // maxRestores is how often a blob store that does not answer is asked before the log
 // is folded instead.
 const maxRestores = 3
 
-// restore takes over the newest snapshot at or below the log's end, once.
-func (o *Owner) restore(ctx context.Context, end int64) error {
+// restore takes over the newest snapshot at or below the log's end, once. It returns
+// the end, which may be farther by now.
+func (o *Owner) restore(ctx context.Context, end int64) (now int64, err error) {
 	if o.restored {
-		return nil
+		return end, nil
 	}
 	o.unread = nil
 	began := o.cfg.Clock.Now()
 	found, err := o.units.Restore(ctx, func(position int64) bool {
+		if position > end { // an owner elsewhere may have stored it meanwhile
+			if now, err := o.cfg.Log.End(ctx, o.cfg.Topic, o.cfg.Partition); err == nil {
+				end = now
+			}
+		}
 		if position > end {
-			o.cfg.Logger.Warn("a snapshot is not used: it is of another log, or the log has lost records", "topic", o.cfg.Topic,
-				"partition", o.cfg.Partition, "snapshot", position, "end", end)
+			o.cfg.Logger.Warn("a snapshot is not used", "topic", o.cfg.Topic, "partition", o.cfg.Partition,
+				"err", fmt.Errorf("it is at %d, beyond the log's end at %d: it is of another log, or the log has lost records", position, end))
 		}
 		return position <= end
 	})
 	o.fold = o.units.Fold()
 	switch o.restores++; {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return end, ctx.Err()
 	case o.unread != nil:
-		return o.unread
+		return end, o.unread
 	case err != nil && o.restores < maxRestores:
-		return err
+		return end, err
 	case err != nil:
 		o.cfg.Logger.Warn("snapshots cannot be read; the log is folded instead", "topic", o.cfg.Topic, "partition", o.cfg.Partition, "err", err)
 	case found:
@@ -297,7 +296,7 @@ func (o *Owner) restore(ctx context.Context, end int64) error {
 			"next", o.fold.Next(), "end", end, "took", o.cfg.Clock.Now().Sub(began))
 	}
 	o.restored = true
-	return nil
+	return end, nil
 }
 
 // resume is the last part of a restore: the aggregates get what their keys say, and

@@ -78,10 +78,11 @@ type Owner struct {
 	failed     int             // probes in a row
 	lasting    context.Context // Run's, for an append: it is not given up when Run is to end
 
+	each     int              // keepEach, or a test's
 	restored bool             // what snapshots have is taken over
 	restores int              // tries of it
 	unread   error            // why the last one could not be held against the log
-	due      <-chan time.Time // tells an idle owner when a snapshot is due; nil: nobody waits for that
+	wake     <-chan time.Time // tells an idle owner to go on with snapshots; nil: nothing does
 }
 
 // Status is how an owner fares.
@@ -98,7 +99,7 @@ func NewOwner(cfg OwnerConfig) *Owner {
 		ended:      make(chan struct{}),
 		unresolved: make(map[event.ID]*request),
 	}
-	o.units = o.newUnits()
+	o.units, o.each = o.newUnits(), keepEach
 	o.fold = o.units.Fold()
 	o.spare.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	o.stall()

@@ -83,7 +83,7 @@ func (o *Owner) term(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the end: %w", err)
 	}
-	if err := o.restore(ctx, end); err != nil {
+	if end, err = o.restore(ctx, end); err != nil {
 		return err
 	}
 	if end < o.fold.Next() {

@@ -201,6 +201,8 @@ func (u *Units[V]) Idle() (d time.Duration, ok bool) {
 		return 0, false
 	case s.encoding():
 		return 0, true
+	case s.now != nil: // it is being stored
+		return max(tick, s.every-s.clock.Now().Sub(s.last)), true
 	}
 	return max(0, s.every-s.clock.Now().Sub(s.last)), true
 }
