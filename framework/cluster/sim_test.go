@@ -275,7 +275,7 @@ func (w *world) start() *process {
 	log, source := &gated{p.log, w, p}, &seeded{rng: rand.New(rand.NewPCG(w.seed, p.seed))}
 	p.Owner = NewOwner(OwnerConfig{Log: log, Topic: topic, Process: clock.NewID(source), Aggregates: map[string]Aggregate{"tally": tallies{}},
 		AppendTimeout: 200 * time.Millisecond, Memory: w.memory, MaxQueue: 16,
-		Snapshots: w.blobs, SnapshotEvery: time.Duration(5+rng.IntN(200)) * time.Millisecond,
+		Snapshots: w.blobs, SnapshotEvery: time.Duration(5+rng.IntN(200))*time.Millisecond + 137*time.Microsecond, // when nothing else is due
 		Clock: source, Logger: slog.New(counted{w}), Metrics: NewMetrics(nil)})
 	p.each = 1 // so that a cut takes several rounds
 	ctx, cancel := context.WithCancel(as(who))

@@ -53,7 +53,9 @@ type saving struct {
 const storeTimeout = 5 * time.Minute
 
 func newSaver(of cutter, store snapshot.BlobStore, id snapshot.Identity, every time.Duration, clk clock.Clock, logger *slog.Logger) *saver {
-	return &saver{series: snapshot.NewSeries(store, id, 0), of: of, every: every, clock: clk, logger: logger, last: clk.Now()}
+	series := snapshot.NewSeries(store, id, 0)
+	series.Clock = clk
+	return &saver{series: series, of: of, every: every, clock: clk, logger: logger, last: clk.Now()}
 }
 
 // due reports whether a snapshot is to be begun of what is folded below next.
