@@ -237,7 +237,7 @@ func (o *Owner) keep() (more bool) {
 
 // keepEach is how many aggregates are encoded between two appends, besides those
 // that change: few, so that nobody waits for them.
-const keepEach = 64
+const keepEach = 32
 
 // kept goes on with snapshots. It reports whether there is more to be done at once;
 // else wake tells when it is to be called again though no request comes, nil: never.
