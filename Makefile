@@ -76,10 +76,11 @@ model: ## the ownership protocol explored further: some minutes, some GiB
 	MODEL=large go test -count=1 -v -run TestPresets -timeout 60m ./tests/model
 
 .PHONY: bench
-bench: ## tables beside floors, CELL (3s) a cell, REPEAT (3) rounds, ENTRIES (2000000) of the ledger where KAFKA_BROKERS names a broker; then the benchmarks that match BENCH (.)
+bench: ## tables beside floors, CELL (3s) a cell, REPEAT (3) rounds, ENTRIES (2000000) of the ledger and of replays, on the broker in KAFKA_BROKERS, if any; then the benchmarks that match BENCH (.)
 	BENCH_CELL=$(CELL) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m -run TestBesideFloors ./tests/bench
 	BENCH_KEYS=$(KEYS) go test -count=1 -v -run 'ManyKeys|LittleMore' ./framework/stream
 	BENCH_LEDGER=$(ENTRIES) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m ./tests/bench/ledger
+	BENCH_REPLAY=$(ENTRIES) BENCH_REPEAT=$(REPEAT) go test -count=1 -v -timeout 60m ./tests/bench/replay
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./framework/... ./aggregates ./commands ./projections ./api
 
 .PHONY: run

@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -23,14 +24,8 @@ type following struct {
 	sources []*stream.Task // by partition of the events
 	fills   []*stream.Task // by partition of the shuffle; nil: there is none
 	shuffle string         // its topic
-}
-
-// filling returns the tasks that fill the stores.
-func (f *following) filling() []*stream.Task {
-	if f.fills != nil {
-		return f.fills
-	}
-	return f.sources
+	sights  []*sight       // by its partition
+	wanted  chan int32     // partitions of it of which more is to be known
 }
 
 // follow makes the tasks of a view. ctx is to outlast them.
@@ -54,6 +49,10 @@ func (a *App) follow(ctx context.Context, p *process, v View) (*following, error
 	f := &following{view: v, sources: tasks[Source]}
 	if v.Shuffle != "" {
 		f.fills, f.shuffle = tasks[v.Shuffle], runner.ShuffleTopic(v.Shuffle)
+		f.wanted = make(chan int32, len(f.fills))
+		for range f.fills {
+			f.sights = append(f.sights, &sight{})
+		}
 	}
 	return f, nil
 }
@@ -89,9 +88,10 @@ func (a *App) streamConfig(p *process) stream.Config {
 	return stream.Config{Log: p.Log, Snapshots: p.Snapshots, SnapshotEvery: a.cfg.SnapshotEvery, AppendTimeout: a.cfg.AppendTimeout, Clock: a.cfg.Clock, Logger: a.cfg.Logger}
 }
 
-// aim tells the tasks behind a shuffle their goal, once the sources have written
-// to it what they had to at the start.
-func (f *following) aim(ctx context.Context, p *process, clk clock.Clock) {
+// attend looks after the tasks behind a shuffle until ctx ends: it tells them their
+// goal, once the sources have written to it what they had to at the start, and
+// finds how far they are when a query wants to know.
+func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 	for _, t := range f.sources {
 		if t.Wait(ctx, -1) != nil {
 			return
@@ -100,16 +100,37 @@ func (f *following) aim(ctx context.Context, p *process, clk clock.Clock) {
 	var pause clock.Backoff
 	for n, t := range f.fills {
 		for t.Status().Goal < 0 {
-			within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
-			end, err := p.Log.End(within, f.shuffle, int32(n))
-			cancel()
-			if err == nil {
-				t.Aim(end)
+			if err := f.see(ctx, p, int32(n)); err == nil {
+				t.Aim(f.sights[n].ahead())
 			} else if clock.Sleep(ctx, clk, pause.Next(clk)) != nil {
 				return
 			}
 		}
 	}
+	for {
+		select {
+		case n := <-f.wanted:
+			_ = f.see(ctx, p, n) // without it an answer says less of how far it has come
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// see finds an end of partition n below which lies all that the sources made of the
+// events that they have passed by now.
+func (f *following) see(ctx context.Context, p *process, n int32) error {
+	done := make(reached)
+	for n, t := range f.sources {
+		done.note(int32(n), t.Status().Done-1)
+	}
+	within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
+	defer cancel()
+	end, err := p.Log.End(within, f.shuffle, n)
+	if err == nil {
+		f.sights[n].take(done, end)
+	}
+	return err
 }
 
 // passed waits until what a query is answered from, partition one of the stores or
@@ -133,33 +154,103 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 		}
 		return nil
 	}
-	for n := range f.sources {
-		want, asked := q.Min.Offsets[int32(n)]
-		if !asked {
-			at.note(int32(n), -1)
-			continue
-		}
-		if err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
-			return err
-		}
-		at.note(int32(n), want)
-	}
-	for n, t := range f.fills {
+	for n := range f.fills {
 		if single && one != int32(n) {
 			continue
 		}
-		end := int64(0)
-		if len(q.Min.Offsets) > 0 { // what min has made lies below the end now
-			var err error
-			if end, err = p.Log.End(ctx, f.shuffle, int32(n)); err != nil {
-				return a.readError(ctx, err)
-			}
-		}
-		if err := a.wait(ctx, f, t, end-1, end > 0, q.Min); err != nil {
+		if err := a.passedShuffle(ctx, p, f, int32(n), q, at); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// passedShuffle is passed for one partition behind a shuffle. What its sources made
+// of the events up to some offset lies below the end that the shuffle has once they
+// have passed that.
+func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q Query, at reached) error {
+	sight, fills := f.sights[n], f.fills[n]
+	end := int64(0)
+	if known := sight.known(fills); !known.holds(q.Min) {
+		for n, want := range q.Min.Offsets {
+			if err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
+				return err
+			}
+		}
+		if err := f.see(ctx, p, n); err != nil {
+			return a.readError(ctx, err)
+		}
+		end = sight.ahead()
+	} else if sight.due(a.cfg.Clock.Now()) {
+		select {
+		case f.wanted <- n:
+		default:
+		}
+	}
+	if err := a.wait(ctx, f, fills, end-1, end > 0, q.Min); err != nil {
+		return err
+	}
+	known := sight.known(fills)
+	for n := range int32(len(f.sources)) {
+		offset, ok := known[n]
+		if !ok {
+			offset = -1
+		}
+		if want, asked := q.Min.Offsets[n]; asked {
+			offset = max(offset, want)
+		}
+		at.note(n, offset)
+	}
+	return nil
+}
+
+// sightEvery is how old what is known of a shuffle may become while it is asked for.
+const sightEvery = time.Second
+
+// sight is what is known of one partition behind a shuffle: it has passed the
+// events that old names, and will have passed those of next once it is at end.
+type sight struct {
+	mu   sync.Mutex
+	old  reached
+	next reached
+	end  int64
+	last time.Time // when due said so
+}
+
+// due reports whether it is time to look again, and that this is done.
+func (s *sight) due(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.last) < sightEvery {
+		return false
+	}
+	s.last = now
+	return true
+}
+
+// take notes that what done names lies below end.
+func (s *sight) take(done reached, end int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next, s.end = done, max(s.end, end)
+}
+
+// ahead returns the end below which all lies that was ever taken.
+func (s *sight) ahead() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.end
+}
+
+// known returns what the partition that t fills has passed.
+func (s *sight) known(t *stream.Task) reached {
+	status := t.Status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next != nil && status.Whole() && status.Done >= s.end {
+		s.old, s.next = s.next, nil
+	}
+	return s.old
 }
 
 // wait waits until a task has passed an offset, if that is asked for.
@@ -188,6 +279,16 @@ func (r reached) note(n int32, offset int64) {
 		offset = min(before, offset)
 	}
 	r[n] = offset
+}
+
+// holds reports whether all of min is passed.
+func (r reached) holds(min eventlog.Positions) bool {
+	for n, want := range min.Offsets {
+		if at, ok := r[n]; !ok || at < want {
+			return false
+		}
+	}
+	return true
 }
 
 func (r reached) positions() eventlog.Positions {

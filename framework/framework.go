@@ -54,6 +54,16 @@ type Config struct {
 	// neither, others answer 503 in place of this process.
 	Advertise string
 
+	// Heartbeat lets the owner of a partition that has had no events for so long
+	// append a record that says so, and again each time as long as there are none: at
+	// least 1 s; default 0, none. It is for topologies with windows or timers that read
+	// the events topic (stream.FromEvents): where a partition is idle, these close and
+	// fire by its heartbeats, else with the next event. The application is told, as
+	// only its owners may say what time it is in their partitions, and they do not know
+	// who reads them. A record has some 40 bytes; readers of before there were
+	// heartbeats stop at one.
+	Heartbeat time.Duration
+
 	// CheckDecisions refuses a decision that has changed its state, which only
 	// Evolve may: a map or slice in it, say. It costs two encodings of the state a
 	// command, so it is for tests; package frameworktest sets it.

@@ -215,6 +215,7 @@ func TestAConfigThatCannotWorkPanics(t *testing.T) {
 		"Config.App":        {App: "My App", Open: open},
 		"Config.Partitions": {Partitions: 5000, Open: open},
 		"Config.Open":       {},
+		"Config.Heartbeat":  {Heartbeat: time.Millisecond, Open: open},
 		"Config.MaxQueue":   {MaxQueue: -1, Open: open},
 	} {
 		func() {

@@ -61,8 +61,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	var aims sync.WaitGroup
-	defer aims.Wait()
+	var attending sync.WaitGroup
+	defer attending.Wait()
 	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	if err := a.furnish(lasting, p); err != nil {
@@ -72,7 +72,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer a.process.Store(nil)
 	for _, f := range p.views {
 		if f.fills != nil {
-			aims.Go(func() { f.aim(lasting, p, a.cfg.Clock) })
+			attending.Go(func() { f.attend(lasting, p, a.cfg.Clock) })
 		}
 	}
 	if several {
@@ -160,7 +160,7 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	cfg := cluster.OwnerConfig{
 		App: a.cfg.App, Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
 		Snapshots: p.Snapshots, SnapshotEvery: a.cfg.SnapshotEvery,
-		AppendTimeout: a.cfg.AppendTimeout, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
+		AppendTimeout: a.cfg.AppendTimeout, Heartbeat: a.cfg.Heartbeat, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),
 	}

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
 	"github.com/drivetrain-go/drivetrain/framework/view"
@@ -211,6 +213,47 @@ func TestAFeedIsPagedWholeAndItsSizeShownElsewhere(t *testing.T) {
 		t.Errorf("a cursor that is none: %v", err)
 	}
 	l.shows("by-shelf", framework.Query{Key: "nowhere"}, `{"items":[],"next":""}`)
+}
+
+// Its entries lie elsewhere than the events, so how far an answer has come is found
+// out, not read off.
+func TestAFeedSaysHowFarItHasComeThoughNobodyAskedItTo(t *testing.T) {
+	l := open(t)
+	for i := range 20 {
+		l.do("book", fmt.Sprint(i), "put", `{"shelf":"a","title":"x"}`)
+	}
+	want := frameworktest.After(l.seen...)
+	for tries := 0; ; tries++ {
+		a, err := l.app.Ask(context.Background(), "by-shelf", framework.Query{Key: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var page struct{ Items []json.RawMessage }
+		if err := json.Unmarshal(a.JSON, &page); err != nil {
+			t.Fatal(err)
+		}
+		if claims(a.Positions, want) {
+			if len(page.Items) != 20 {
+				t.Fatalf("it says that it has come to %v and shows %d entries", a.Positions, len(page.Items))
+			}
+			return
+		}
+		if tries == 2000 {
+			t.Fatalf("it says %v, want %v at last", a.Positions, want)
+		}
+		l.clock.Advance(time.Second)
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// claims reports whether at is at or behind all of want.
+func claims(at, want eventlog.Positions) bool {
+	for n, offset := range want.Offsets {
+		if got, ok := at.Offsets[n]; !ok || got < offset {
+			return false
+		}
+	}
+	return true
 }
 
 func TestSearchFindsWhatWasJustWritten(t *testing.T) {

@@ -179,6 +179,10 @@ func probe(epoch uint64) eventlog.Record {
 	return eventlog.Record{Header: partition.ProbeHeader(partition.Claim{Epoch: epoch, Owner: id(byte(epoch))})}
 }
 
+func heartbeat(epoch uint64) eventlog.Record {
+	return eventlog.Record{Header: partition.HeartbeatHeader(partition.Claim{Epoch: epoch, Owner: id(byte(epoch))}, at.UnixNano())}
+}
+
 // fact is event index of count of a command.
 func fact(key string, version, epoch uint64, command byte, index, count int) eventlog.Record {
 	e := event.Envelope{ID: id(100 + command), Command: id(command), Type: "it.happened", Version: version, Epoch: epoch,

@@ -32,13 +32,13 @@ func (*logCommand) Help() string {
 	return `Each line is a JSON object with:
 
   partition, offset   where the record lies
-  kind                event, claim, probe, or foreign: not a record of ours
+  kind                event, claim, probe, heartbeat, or foreign: not a record of ours
   key                 the aggregate, type/id
   id, type, version   the event's own id, its name, and its aggregate's version after it
-  epoch, owner        the owner's term; owner: who claims or probes
+  epoch, owner        the owner's term; owner: who claims, probes or beats
   command             the id of the command that caused the event
   index, count        the event's place in its commit, and how many events that has
-  time, actor         event time and caller
+  time, actor         event time, or what a heartbeat tells; caller
   correlation, causation
   data                the payload, if it is JSON; else data_base64
   verdict             valid: has taken effect
@@ -46,6 +46,7 @@ func (*logCommand) Help() string {
                       open: its commit is not complete yet
                       claimed: a claim that took effect
                       probe: has no effect, by design
+                      heartbeat: its time counts, nothing else
   reason              why a record is void
 
 All events of a commit have the verdict of the commit. It reads up to the end that a partition has when

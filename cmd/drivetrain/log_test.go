@@ -36,6 +36,8 @@ func TestEachRecordIsPrintedWithItsVerdict(t *testing.T) {
 		fact("e/1", 1, 2, 12, 1, 2), // without its beginning
 		fact("e/1", 1, 2, 13, 0, 2), // at the end, not finished
 		probe(2),
+		heartbeat(2),
+		heartbeat(1), // a zombie's
 	}
 	want := `0@0 event a/1: void unclaimed epoch
 0@1 claim : claimed
@@ -58,6 +60,8 @@ func TestEachRecordIsPrintedWithItsVerdict(t *testing.T) {
 0@18 event e/1: void incomplete commit
 0@19 event e/1: open
 0@20 probe : probe
+0@21 heartbeat : heartbeat
+0@22 heartbeat : void old epoch
 `
 	for name, write := range writers() {
 		t.Run(name, func(t *testing.T) {

@@ -235,6 +235,8 @@ func (p *printer) line(n int32, r eventlog.Record) line {
 	switch {
 	case kind == event.KindEvent:
 		p.event(&l, r.Header)
+	case kind == event.KindHeartbeat:
+		l.heartbeat(r.Header)
 	case err == nil:
 		l.Kind = map[event.Kind]string{event.KindClaim: "claim", event.KindProbe: "probe"}[kind]
 		l.Epoch, l.Owner = claim.Epoch, &claim.Owner
@@ -242,6 +244,16 @@ func (p *printer) line(n int32, r eventlog.Record) line {
 		l.Header = r.Header
 	}
 	return l
+}
+
+func (l *line) heartbeat(header []byte) {
+	claim, nanoseconds, err := partition.DecodeHeartbeat(header)
+	if err != nil {
+		l.Header = header
+		return
+	}
+	at := time.Unix(0, nanoseconds).UTC()
+	l.Kind, l.Epoch, l.Owner, l.Time = "heartbeat", claim.Epoch, &claim.Owner, &at
 }
 
 func (p *printer) event(l *line, header []byte) {

@@ -111,9 +111,6 @@ func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregat
 	return a, nil
 }
 
-// refoldStep is how many events refold reads at once: few enough for any log that works.
-const refoldStep = 16
-
 // refold makes an aggregate's state anew from its events in the log. When the time
 // for one attempt is over, the next goes on where it was.
 func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
@@ -122,17 +119,17 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	if a.half == nil {
 		a.half, a.done = a.kind.Zero(), 0
 	}
-	for a.done < a.offsets.count {
-		events, err := Fetch(ctx, o.cfg.Log, o.cfg.Topic, o.cfg.Partition, a.offsets.list(uint64(a.done), refoldStep))
-		if err != nil {
+	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
+	defer f.close()
+	var e partition.Event
+	for _, offset := range a.offsets.list(uint64(a.done), a.offsets.count) {
+		if err := f.fetch(ctx, offset, &e); err != nil {
 			return fmt.Errorf("fold %s again: %w", key, err)
 		}
-		for i := range events {
-			if err := foldEvent(a.kind, a.half, events[i].Type, events[i].Data); err != nil {
-				return o.breaks(key, a, events[i].Offset, err)
-			}
+		if err := foldEvent(a.kind, a.half, e.Type, e.Data); err != nil {
+			return o.breaks(key, a, offset, err)
 		}
-		a.done += len(events)
+		a.done++
 	}
 	o.versions.change(a) // so that the next snapshot has the state
 	a.state, a.version, a.half = a.half, a.folded, nil

@@ -27,6 +27,7 @@ type batch struct {
 
 // serve decides in rounds until an append fails or ctx ends.
 func (o *Owner) serve(ctx context.Context) error {
+	o.silent = o.cfg.Clock.Now()
 	for {
 		if err := o.gather(ctx); err != nil {
 			return err
@@ -65,10 +66,10 @@ func (o *Owner) gather(ctx context.Context) error {
 	return nil
 }
 
-// await waits until there is a commit to append, or a probe is due for those who
-// wait for one.
+// await waits until there is a commit to append, a probe is due for those who
+// wait for one, or a heartbeat.
 func (o *Owner) await(ctx context.Context) error {
-	var due <-chan time.Time
+	var due, beat <-chan time.Time
 	for ctx.Err() == nil && o.batch.commits == 0 {
 		if due == nil && len(o.batch.waiting) > 0 {
 			d := probeInterval - o.cfg.Clock.Now().Sub(o.lastProbe)
@@ -76,6 +77,9 @@ func (o *Owner) await(ctx context.Context) error {
 				return nil
 			}
 			due = o.cfg.Clock.After(d)
+		}
+		if beat == nil && due == nil && o.cfg.Heartbeat > 0 {
+			beat = o.cfg.Clock.After(o.cfg.Heartbeat - o.cfg.Clock.Now().Sub(o.silent))
 		}
 		requests := o.requests
 		if o.batch.full {
@@ -88,6 +92,8 @@ func (o *Owner) await(ctx context.Context) error {
 				o.consider(ctx, r)
 			case <-due:
 				return nil
+			case <-beat:
+				return nil
 			default:
 			}
 			continue
@@ -99,20 +105,24 @@ func (o *Owner) await(ctx context.Context) error {
 			return nil
 		case <-wake:
 			o.wake = nil
+		case <-beat:
+			return nil
 		case <-ctx.Done():
 		}
 	}
 	return ctx.Err()
 }
 
-// send appends the batch, or a probe for those who wait, and folds it. A probe
-// that may be lost is sent again, without a claim.
+// send appends the batch, or a heartbeat or a probe for those who wait, and folds
+// it. A probe or heartbeat that may be lost is sent again, without a claim.
 func (o *Owner) send(ctx context.Context) error {
 	b := &o.batch
-	probe := b.commits == 0
+	probe, tells := b.commits == 0, true
 	if probe {
 		o.lastProbe = o.cfg.Clock.Now()
-		b.records = []eventlog.Record{{Header: partition.ProbeHeader(o.claim())}}
+		var header []byte
+		header, tells = o.sign()
+		b.records = []eventlog.Record{{Header: header}}
 	} else {
 		o.cfg.Metrics.batchCommits.Observe(float64(b.commits))
 	}
@@ -126,10 +136,33 @@ func (o *Owner) send(ctx context.Context) error {
 		return nil
 	}
 	o.failed = 0
+	if tells {
+		o.silent = o.cfg.Clock.Now()
+	}
 	return err
 }
 
-// mayProbeAgain counts a probe that may be lost.
+// sign returns the header of a record without a commit, by which the owner proves
+// that it still is: a heartbeat where one is due, else a probe.
+//
+// A heartbeat tells when the silence began, not what time it is: a request has its
+// time before it is queued, so one that arrived a moment ago may not have been
+// looked at. What waits for a probe may yet become an event, so that counts too.
+func (o *Owner) sign() (header []byte, beat bool) {
+	waiting := o.batch.waiting
+	if o.cfg.Heartbeat == 0 || len(waiting) > 0 && o.cfg.Clock.Now().Sub(o.silent) < o.cfg.Heartbeat {
+		return partition.ProbeHeader(o.claim()), false
+	}
+	at := o.silent
+	for _, r := range waiting {
+		if r.at.Before(at) {
+			at = r.at
+		}
+	}
+	return partition.HeartbeatHeader(o.claim(), at.UnixNano()), true
+}
+
+// mayProbeAgain counts a probe or heartbeat that may be lost.
 func (o *Owner) mayProbeAgain(err error) bool {
 	var unanswered *unansweredError
 	if !errors.As(err, &unanswered) || permanent(err) || o.failed == maxProbes {

@@ -20,13 +20,8 @@ func Fetch(ctx context.Context, log eventlog.Log, topic string, part int32, offs
 	defer f.close()
 	events = make([]partition.Event, len(offsets))
 	for i, offset := range offsets {
-		r, err := f.at(ctx, offset)
-		if err != nil {
-			return nil, fmt.Errorf("read %s, partition %d, offset %d: %w", topic, part, offset, err)
-		}
-		events[i] = partition.Event{Offset: offset, Key: r.Key, Data: r.Value}
-		if err := f.decoder.Decode(r.Header, &events[i].Envelope); err != nil {
-			return nil, fmt.Errorf("decode %s, partition %d, offset %d: %w", topic, part, offset, err)
+		if err := f.fetch(ctx, offset, &events[i]); err != nil {
+			return nil, err
 		}
 	}
 	return events, nil
@@ -40,6 +35,19 @@ type fetcher struct {
 	run     []eventlog.Record
 	next    int64 // of the reader
 	decoder event.Decoder
+}
+
+// fetch reads one event. Offsets that ascend are read in one go.
+func (f *fetcher) fetch(ctx context.Context, offset int64, e *partition.Event) error {
+	r, err := f.at(ctx, offset)
+	if err != nil {
+		return fmt.Errorf("read %s, partition %d, offset %d: %w", f.topic, f.part, offset, err)
+	}
+	*e = partition.Event{Offset: offset, Key: r.Key, Data: r.Value}
+	if err := f.decoder.Decode(r.Header, &e.Envelope); err != nil {
+		return fmt.Errorf("decode %s, partition %d, offset %d: %w", f.topic, f.part, offset, err)
+	}
+	return nil
 }
 
 func (f *fetcher) at(ctx context.Context, offset int64) (*eventlog.Record, error) {

@@ -203,8 +203,8 @@ func (n *node) then(before func()) {
 	n.before = before
 }
 
-// kinds returns what was sent, a letter for each batch: claim, probe, or the
-// number of its events.
+// kinds returns what was sent, a letter for each batch: claim, probe, heartbeat, or
+// the number of its events.
 func (n *node) kinds() (s string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -214,6 +214,8 @@ func (n *node) kinds() (s string) {
 			s += "c"
 		case event.KindProbe:
 			s += "p"
+		case event.KindHeartbeat:
+			s += "h"
 		default:
 			s += fmt.Sprint(len(b))
 		}

@@ -239,6 +239,10 @@ func (w *world) judgeReader(h *history, records []eventlog.Record) {
 		if got.Verdict != partition.Void && len(got.Voided) > 0 {
 			w.count("verdict cut off")
 		}
+		if at, ok := h.beats[r.Offset]; ok != (got.Verdict == partition.Heartbeat) || at != got.Time {
+			w.fail("a reader took the record at %d for %v of %d; it is a heartbeat of %d: %v", r.Offset, got.Verdict, got.Time, at, ok)
+			return
+		}
 		if got.Verdict == partition.Valid {
 			if valid == len(h.commits) || h.commits[valid].last != r.Offset || h.commits[valid].command != got.Events[0].Command {
 				w.fail("a reader took %v for valid at %d, it is not", got.Events[0].Command, r.Offset)
@@ -252,6 +256,9 @@ func (w *world) judgeReader(h *history, records []eventlog.Record) {
 				return
 			}
 		}
+	}
+	if len(h.early) > 0 {
+		w.fail("the events at %v are older than a heartbeat before them said", h.early)
 	}
 	if valid != len(h.commits) {
 		w.fail("a reader found %d valid commits, there are %d", valid, len(h.commits))

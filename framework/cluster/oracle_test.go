@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"sort"
 	"strings"
 
@@ -17,6 +19,9 @@ type history struct {
 	ends    map[string][]int64  // of each aggregate, by version: where it took effect
 	digests map[event.ID]uint64 // by command
 	epoch   uint64
+	owner   string
+	beats   map[int64]int64 // valid heartbeats, by offset: their times
+	early   []int64         // where commits took effect with an event that is older than a heartbeat of their epoch
 }
 
 type commitSeen struct {
@@ -41,14 +46,20 @@ type recordSeen struct {
 
 // replay reads a log from its first record.
 func replay(records []eventlog.Record) *history {
-	h := &history{states: map[string][]string{}, ends: map[string][]int64{}, digests: map[event.ID]uint64{}}
+	h := &history{states: map[string][]string{}, ends: map[string][]int64{}, digests: map[event.ID]uint64{}, beats: map[int64]int64{}}
+	latest := int64(math.MinInt64) // of the heartbeats of this epoch
 	var open []recordSeen
 	for i := range records {
 		r := &records[i]
 		switch kind, _ := event.KindOf(r.Header); kind {
 		case event.KindClaim:
 			if epoch := uvarint(r.Header[18:]); epoch > h.epoch {
-				h.epoch, open = epoch, nil
+				h.epoch, h.owner, open, latest = epoch, string(r.Header[2:18]), nil, math.MinInt64
+			}
+		case event.KindHeartbeat:
+			if uvarint(r.Header[18:]) == h.epoch && string(r.Header[2:18]) == h.owner {
+				h.beats[r.Offset] = int64(binary.BigEndian.Uint64(r.Header[len(r.Header)-8:]))
+				latest = max(latest, h.beats[r.Offset])
 			}
 		case event.KindEvent:
 			e := recordSeen{offset: r.Offset, key: string(r.Key), data: string(r.Value)}
@@ -57,7 +68,9 @@ func replay(records []eventlog.Record) *history {
 				continue
 			}
 			if open = h.event(open, e); len(open) == e.Count {
-				h.judge(open)
+				if h.judge(open) && open[0].Time.UnixNano() < latest {
+					h.early = append(h.early, r.Offset)
+				}
 				open = nil
 			}
 		}
@@ -77,14 +90,15 @@ func (h *history) event(open []recordSeen, e recordSeen) []recordSeen {
 	return nil
 }
 
-func (h *history) judge(open []recordSeen) {
+// judge takes in a whole commit, and reports whether it has taken effect.
+func (h *history) judge(open []recordSeen) bool {
 	key, last := open[0].key, open[len(open)-1]
 	if _, ok := h.states[key]; !ok {
 		h.states[key], h.ends[key] = []string{jsonOf(nil)}, []int64{-1}
 	}
 	for i, e := range open {
 		if e.Version != uint64(len(h.states[key])+i) {
-			return
+			return false
 		}
 	}
 	c := commitSeen{command: last.Command, key: key, first: open[0].Version, last: last.offset, epoch: last.Epoch}
@@ -98,6 +112,7 @@ func (h *history) judge(open []recordSeen) {
 		h.states[key] = append(h.states[key], jsonOf(all[:len(all)-len(open)+i+1]))
 		h.ends[key] = append(h.ends[key], last.offset)
 	}
+	return true
 }
 
 // facts returns the payloads of an aggregate's valid events.

@@ -18,7 +18,7 @@ import (
 )
 
 // OwnerConfig says what an owner works on. No field has a default, but those from
-// Snapshots on.
+// Snapshots on; Heartbeat may be zero.
 type OwnerConfig struct {
 	App           string // its name, for its snapshots
 	Log           eventlog.Log
@@ -28,6 +28,7 @@ type OwnerConfig struct {
 	Aggregates    map[string]Aggregate // by type name; events of others keep their versions only
 	AppendTimeout time.Duration        // an append's fate counts as unknown after it
 	Memory        partition.Memory     // of accepted commands
+	Heartbeat     time.Duration        // a partition without events for so long gets a heartbeat, and again each time; 0: none
 	MaxQueue      int                  // requests not yet looked at, above which they are refused; as many may wait for a probe
 	Clock         clock.Clock
 	Logger        *slog.Logger
@@ -75,7 +76,8 @@ type Owner struct {
 	pending    []*request            // to be decided before those in requests
 	batch      batch
 	lastProbe  time.Time
-	failed     int             // probes in a row
+	silent     time.Time       // since then the owner has appended no event and no heartbeat
+	failed     int             // probes and heartbeats in a row
 	lasting    context.Context // Run's, for an append: it is not given up when Run is to end
 
 	each     int              // keepEach, or a test's

@@ -88,6 +88,9 @@ var bugs = []struct {
 		{"decide.go", `if _, ok := o.unresolved[r.Command]; ok {`, `if _, ok := o.unresolved[r.Command]; ok && !PLANTED {`}}},
 	{"no-dedup", "a retry of an accepted command is decided anew", []edit{
 		{"decide.go", `o.fold.Outcome(r.Command); ok {`, `o.fold.Outcome(r.Command); ok && !PLANTED {`}}},
+	{"heartbeat-of-an-old-epoch", "an earlier owner's heartbeat still tells the time", []edit{
+		{partitionFile, `case c.Epoch < f.epoch:`, `case c.Epoch < f.epoch && !PLANTED:`},
+		{partitionFile, `case c.Epoch > f.epoch || c.Owner != f.owner:`, `case (c.Epoch > f.epoch || c.Owner != f.owner) && !PLANTED:`}}},
 	{"no-horizon", "a retry of a forgotten command is decided anew", []edit{
 		{"decide.go", `o.fold.TooLate(r.Command) {`, `o.fold.TooLate(r.Command) && !PLANTED {`}}},
 }

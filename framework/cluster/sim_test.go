@@ -66,7 +66,7 @@ func seedsAsked() (first, n uint64, asked bool) {
 var simMust = []string{"answer accepted", "answer conflict", "answer failed", "answer no-op", "answer read", "answer rejected",
 	"answer too late", "answer unavailable", "answer unresolved", "fault delayed", "fault end-failed", "fault held", "fault late",
 	"fault lost", "fault next-failed", "log a snapshot is not used", "log a snapshot was not stored", "log partition restored from a snapshot", "fault torn", "fault twice", "fault unacked", "fault unacked-twice", "process killed",
-	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict open", "verdict probe", "verdict valid",
+	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict heartbeat", "verdict open", "verdict probe", "verdict valid",
 	"verdict void old epoch", "verdict void version does not follow"}
 
 func TestASimulationIsTheSameAgain(t *testing.T) {
@@ -276,7 +276,8 @@ func (w *world) start() *process {
 	p.Owner = NewOwner(OwnerConfig{Log: log, Topic: topic, Process: clock.NewID(source), Aggregates: map[string]Aggregate{"tally": tallies{}},
 		AppendTimeout: 200 * time.Millisecond, Memory: w.memory, MaxQueue: 16,
 		Snapshots: w.blobs, SnapshotEvery: time.Duration(5+rng.IntN(200))*time.Millisecond + 137*time.Microsecond, // when nothing else is due
-		Clock: source, Logger: slog.New(counted{w}), Metrics: NewMetrics(nil)})
+		Heartbeat: time.Duration(w.seed%3) * 15 * time.Millisecond,
+		Clock:     source, Logger: slog.New(noting{w}), Metrics: NewMetrics(nil)})
 	p.each = 1 // so that a cut takes several rounds
 	ctx, cancel := context.WithCancel(as(who))
 	p.cancel = cancel

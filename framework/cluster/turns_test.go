@@ -268,13 +268,13 @@ func (s *gatedStore) Put(ctx context.Context, name string, body io.Reader) error
 
 var errStore = errors.New("the store does not answer")
 
-// counted counts what an owner logs, by its message.
-type counted struct{ w *world }
+// noting counts what an owner logs, by its message.
+type noting struct{ w *world }
 
-func (counted) Enabled(context.Context, slog.Level) bool { return true }
-func (c counted) WithAttrs([]slog.Attr) slog.Handler     { return c }
-func (c counted) WithGroup(string) slog.Handler          { return c }
-func (c counted) Handle(_ context.Context, r slog.Record) error {
+func (noting) Enabled(context.Context, slog.Level) bool { return true }
+func (c noting) WithAttrs([]slog.Attr) slog.Handler     { return c }
+func (c noting) WithGroup(string) slog.Handler          { return c }
+func (c noting) Handle(_ context.Context, r slog.Record) error {
 	c.w.count("log " + r.Message)
 	return nil
 }

@@ -21,9 +21,11 @@ const (
 	KindClaim Kind = 2 // a process takes ownership of the partition
 	KindProbe Kind = 3 // proof that its sender was the owner; no effect for any reader
 
-	KindDerived   Kind = 4 // what a fold emitted, in a shuffle topic; see package partition
-	KindPublished Kind = 5 // what a fold published, in a topic for others
-	kindLast           = KindPublished
+	KindDerived     Kind = 4 // what a fold emitted, in a shuffle topic; see package partition
+	KindUnversioned Kind = 5 // what is KindPublished now, without the fold version; not written any more
+	KindHeartbeat   Kind = 6 // an owner says that no event is older; no effect on commits
+	KindPublished   Kind = 7 // what a fold published, in a topic for others; see stream.Origin
+	kindLast             = KindPublished
 )
 
 // Errors of reading a header.
@@ -107,7 +109,7 @@ func (e *Envelope) Append(b []byte) []byte {
 type Decoder struct{ names map[string]string }
 
 // Decode reads header into e. Its errors are ErrForeign and ErrNewer, wrapped;
-// a header of kind claim or probe is ErrForeign.
+// a header of another kind is ErrForeign.
 func (d *Decoder) Decode(header []byte, e *Envelope) error {
 	kind, err := KindOf(header)
 	if err != nil {

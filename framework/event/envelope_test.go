@@ -120,7 +120,10 @@ func TestKindsAndFormats(t *testing.T) {
 		{[]byte{1}, 0, event.ErrForeign},
 		{[]byte{0, 1}, 0, event.ErrForeign},
 		{[]byte{1, 0}, 0, event.ErrNewer},
-		{[]byte{1, 6}, 0, event.ErrNewer},
+		{[]byte{1, 6}, event.KindHeartbeat, nil},
+		{[]byte{1, 5}, event.KindUnversioned, nil},
+		{[]byte{1, 7}, event.KindPublished, nil},
+		{[]byte{1, 8}, 0, event.ErrNewer},
 		{[]byte{1, 255}, 0, event.ErrNewer},
 		{[]byte{2, 1}, 0, event.ErrNewer},
 		{[]byte{255, 1}, 0, event.ErrNewer},
@@ -133,7 +136,8 @@ func TestKindsAndFormats(t *testing.T) {
 
 func TestDecodeTakesEventsOnly(t *testing.T) {
 	e := full()
-	for kind, want := range map[event.Kind]error{event.KindClaim: event.ErrForeign, event.KindProbe: event.ErrForeign, event.KindDerived: event.ErrForeign, 6: event.ErrNewer} {
+	for kind, want := range map[event.Kind]error{event.KindClaim: event.ErrForeign, event.KindProbe: event.ErrForeign, event.KindDerived: event.ErrForeign,
+		event.KindHeartbeat: event.ErrForeign, 8: event.ErrNewer} {
 		header := e.Append(nil)
 		header[1] = byte(kind)
 		refused(t, fmt.Sprintf("kind %d", kind), header, want)

@@ -8,6 +8,13 @@ import (
 	"iter"
 )
 
+// Identifier is a Log that tells a topic from another one of the same name.
+type Identifier interface {
+	// TopicID names this creation of the topic, "" if the log has no such names: a
+	// topic that was deleted and made anew has another one.
+	TopicID(ctx context.Context, topic string) (string, error)
+}
+
 // Outside is a Log that also knows topics which others create, fill and read.
 // With them Append and Read are for the topics that Ensure makes. Errors are
 // those of Log.
@@ -16,9 +23,7 @@ type Outside interface {
 	Partitions(ctx context.Context, topic string) (int, error)
 	// Start returns the first offset that is kept; End is Log's.
 	Start(ctx context.Context, topic string, partition int32) (int64, error)
-	// TopicID names this creation of the topic, "" if the log has no such names: a
-	// topic that was deleted and made anew has another one.
-	TopicID(ctx context.Context, topic string) (string, error)
+	Identifier
 	// ReadOutside is Read, but that Header is the list of all headers, see Headers,
 	// and a Value that is missing is nil. If committed, it delivers no record of a
 	// transaction that was aborted, and waits before one that is open. Where a

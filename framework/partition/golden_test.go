@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,35 @@ func TestClaimsAndProbesOfFormat1AreRead(t *testing.T) {
 			if event.Format == 1 && !bytes.Equal(write(want), header) {
 				t.Errorf("%s: %+v is written as %x, was %x", file, want, write(want), header)
 			}
+		}
+	}
+}
+
+func TestHeartbeatsOfFormat1AreRead(t *testing.T) {
+	lines, _ := golden(t, "testdata/v1/heartbeat.hex")
+	for _, line := range lines {
+		a := &args{words: strings.Fields(line)}
+		want := partition.Claim{Epoch: a.number(a.named("epoch"))}
+		owner, err := event.ParseID(a.named("owner"))
+		want.Owner = owner
+		at, timeErr := strconv.ParseInt(a.named("time"), 10, 64)
+		header := unhex(t, a.next())
+		if err := errors.Join(a.err, err, timeErr); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if got, time, err := partition.DecodeHeartbeat(header); err != nil || got != want || time != at {
+			t.Errorf("%x reads as %+v of %d, %v; want %+v of %d", header, got, time, err, want, at)
+		}
+		if event.Format == 1 && !bytes.Equal(partition.HeartbeatHeader(want, at), header) {
+			t.Errorf("%+v of %d is written as %x, was %x", want, at, partition.HeartbeatHeader(want, at), header)
+		}
+		for n := range header {
+			if _, _, err := partition.DecodeHeartbeat(header[:n]); err == nil {
+				t.Errorf("%d of %d bytes were taken", n, len(header))
+			}
+		}
+		if _, _, err := partition.DecodeHeartbeat(append(bytes.Clone(header), 0)); !errors.Is(err, event.ErrForeign) {
+			t.Errorf("one byte more: %v", err)
 		}
 	}
 }

@@ -82,9 +82,13 @@ func (w *world) claim() {
 // noise is a record that may lie anywhere.
 func (w *world) noise() fact {
 	epoch := epochBefore(w.log, len(w.log))
-	switch w.upTo("noise", 4) {
+	switch w.upTo("noise", 6) {
 	case 0:
 		return fact{kind: 'p', epoch: max(epoch, 1), owner: ownerID("a")}
+	case 4: // of today's owner or of another, early or late
+		return fact{kind: 'h', epoch: epoch + uint64(w.upTo("ahead", 1)), owner: ownerBefore(w.log, len(w.log)), at: w.now}
+	case 5:
+		return fact{kind: 'h', epoch: max(epoch, 1) - uint64(w.upTo("behind", 1)), owner: ownerID("late"), at: w.now}
 	case 1:
 		return fact{kind: 'c', epoch: epoch, owner: ownerID("late")}
 	case 2:

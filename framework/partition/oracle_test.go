@@ -11,7 +11,7 @@ import (
 // fact is a record before it becomes bytes: what the generator writes and the
 // oracle judges.
 type fact struct {
-	kind    byte // 'c' claim, 'p' probe, 'e' event, 'f' foreign
+	kind    byte // 'c' claim, 'p' probe, 'h' heartbeat, 'e' event, 'f' foreign
 	epoch   uint64
 	owner   event.ID
 	key     string
@@ -31,6 +31,8 @@ func (f fact) record(offset int64) record {
 		r.header = partition.ClaimHeader(partition.Claim{Epoch: f.epoch, Owner: f.owner})
 	case 'p':
 		r.header = partition.ProbeHeader(partition.Claim{Epoch: f.epoch, Owner: f.owner})
+	case 'h':
+		r.header = partition.HeartbeatHeader(partition.Claim{Epoch: f.epoch, Owner: f.owner}, f.at.UnixNano())
 	case 'f':
 		r.header, r.value = f.raw, []byte("from another program")
 	case 'e':
@@ -48,6 +50,7 @@ type judgement struct {
 	reason  partition.Reason
 	commit  []int
 	voided  []int
+	time    int64
 }
 
 // judge is the rule once more, said without state: each answer is looked for in
@@ -57,7 +60,7 @@ func judge(log []fact) []judgement {
 	for i, f := range log {
 		epoch := epochBefore(log, i)
 		switch {
-		case f.kind == 'f', f.kind == 'c' && f.epoch == 0:
+		case f.kind == 'f', (f.kind == 'c' || f.kind == 'h') && f.epoch == 0:
 			out[i] = judgement{verdict: partition.Void, reason: partition.Foreign}
 		case f.kind == 'p':
 			out[i] = judgement{verdict: partition.Probe}
@@ -67,8 +70,10 @@ func judge(log []fact) []judgement {
 			out[i] = judgement{verdict: partition.Claimed, voided: unfinished(log, i)}
 		case f.epoch < epoch:
 			out[i] = judgement{verdict: partition.Void, reason: partition.OldEpoch}
-		case f.epoch > epoch, f.epoch == 0:
+		case f.epoch > epoch, f.epoch == 0, f.kind == 'h' && f.owner != ownerBefore(log, i):
 			out[i] = judgement{verdict: partition.Void, reason: partition.Unclaimed}
+		case f.kind == 'h':
+			out[i] = judgement{verdict: partition.Heartbeat, time: f.at.UnixNano()}
 		default:
 			out[i] = judgeEvent(log, out, i)
 		}
@@ -95,6 +100,15 @@ func judgeEvent(log []fact, before []judgement, i int) judgement {
 		}
 	}
 	return judgement{verdict: partition.Valid, commit: run, voided: cut}
+}
+
+// ownerBefore returns who was the first to claim the current epoch before place i.
+func ownerBefore(log []fact, i int) (owner event.ID) {
+	first := slices.IndexFunc(log[:i], func(f fact) bool { return f.kind == 'c' && f.epoch == epochBefore(log, i) })
+	if first >= 0 {
+		owner = log[first].owner
+	}
+	return owner
 }
 
 // epochBefore returns the current epoch before place i: as each valid claim is

@@ -20,11 +20,14 @@
 //   - A claim is valid when its epoch is greater than the current one.
 //   - A commit is the events of one command, sent in one batch. Its records
 //     follow one another among the event records of the current epoch; records
-//     of other epochs, void claims, probes and foreign records may lie between.
+//     of other epochs, void claims, probes, heartbeats and foreign records may
+//     lie between.
 //   - A valid claim, or another commit's event, makes an unfinished commit void.
 //   - A commit is judged as a whole at its last record: valid when its first
 //     version is its aggregate's + 1 and the others follow. Then it takes effect
 //     there, and that offset is its position. All else is void.
+//   - A heartbeat of the current epoch's owner tells a time; it changes nothing.
+//     One of another epoch or owner is void.
 //
 // The package is pure: no I/O, no clock, no goroutine.
 package partition
@@ -33,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
@@ -43,16 +47,17 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Valid   Verdict = iota + 1 // the last event of a commit that takes effect here
-	Open                       // an event of a commit that is not finished yet
-	Void                       // no effect; see Reason
-	Claimed                    // a valid claim: the epoch and the owner are now its
-	Probe                      // no effect, by design
+	Valid     Verdict = iota + 1 // the last event of a commit that takes effect here
+	Open                         // an event of a commit that is not finished yet
+	Void                         // no effect; see Reason
+	Claimed                      // a valid claim: the epoch and the owner are now its
+	Probe                        // no effect, by design
+	Heartbeat                    // no effect on commits: the owner has no event that is older than Result.Time
 )
 
 // String returns the verdict in lower case.
 func (v Verdict) String() string {
-	return [...]string{"none", "valid", "open", "void", "claimed", "probe"}[v]
+	return [...]string{"none", "valid", "open", "void", "claimed", "probe", "heartbeat"}[v]
 }
 
 // Reason says why a record is void.
@@ -62,8 +67,8 @@ type Reason uint8
 const (
 	NoReason   Reason = iota
 	Foreign           // not a record of ours
-	OldEpoch          // an event of an earlier owner, or a claim not above the current epoch
-	Unclaimed         // an event of an epoch that nobody has claimed
+	OldEpoch          // an event or heartbeat of an earlier owner, or a claim not above the current epoch
+	Unclaimed         // an event of an epoch that nobody has claimed, or a heartbeat of one that its sender has not
 	Incomplete        // a commit's event without those before it, or cut off by what follows
 	BadVersion        // a commit that does not follow its aggregate's version
 	Duplicate         // a derived record whose number was taken before
@@ -83,6 +88,7 @@ type Result struct {
 	Reason  Reason  // of Void
 	Events  []Event // of Valid: the commit, in order; good until the next Step
 	Voided  []Event // the unfinished commit that this record made void, if any; good until the next Step
+	Time    int64   // of Heartbeat: Unix nanoseconds
 }
 
 // Event is an event of a commit.
@@ -191,6 +197,8 @@ func (f *Fold) Step(offset int64, key, header, value []byte) (Result, error) {
 		return f.claim(header), nil
 	case event.KindProbe:
 		return Result{Verdict: Probe}, nil
+	case event.KindHeartbeat:
+		return f.heartbeat(header), nil
 	case event.KindEvent:
 		return f.event(offset, key, header, value), nil
 	}
@@ -211,8 +219,24 @@ func (f *Fold) claim(header []byte) Result {
 	return Result{Verdict: Claimed, Voided: f.drop()}
 }
 
+func (f *Fold) heartbeat(header []byte) Result {
+	c, at, err := DecodeHeartbeat(header)
+	switch {
+	case err != nil:
+		return void(Foreign)
+	case c.Epoch < f.epoch:
+		return void(OldEpoch)
+	case c.Epoch > f.epoch || c.Owner != f.owner:
+		return void(Unclaimed)
+	}
+	return Result{Verdict: Heartbeat, Time: at}
+}
+
 func (f *Fold) event(offset int64, key, header, value []byte) Result {
-	e := Event{Offset: offset, Key: key, Data: value}
+	n := len(f.open)
+	f.open = slices.Grow(f.open, 1)
+	e := &f.open[:n+1][n] // where it is to stay if it goes on, so that it is not moved
+	e.Offset, e.Key, e.Data = offset, key, value
 	switch err := f.decoder.Decode(header, &e.Envelope); {
 	case err != nil || len(key) == 0:
 		return void(Foreign)
@@ -222,13 +246,17 @@ func (f *Fold) event(offset int64, key, header, value []byte) Result {
 		return void(Unclaimed)
 	}
 	var voided []Event
-	if !f.continues(&e) {
+	if !f.continues(e) {
 		voided = f.drop()
 	}
 	if e.Index != len(f.open) {
 		return Result{Verdict: Void, Reason: Incomplete, Voided: voided}
 	}
-	f.open = append(f.open, e)
+	if voided == nil {
+		f.open = f.open[:n+1]
+	} else {
+		f.open = append(f.open, *e)
+	}
 	if len(f.open) < e.Count {
 		return Result{Verdict: Open, Voided: voided}
 	}

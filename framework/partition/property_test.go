@@ -45,7 +45,7 @@ func offsets(events []partition.Event) (out []int) {
 
 // told is a result in one line, events by their offsets.
 func told(r partition.Result) string {
-	return fmt.Sprint(r.Verdict, " ", r.Reason, " commit ", offsets(r.Events), " voided ", offsets(r.Voided))
+	return fmt.Sprint(r.Verdict, " ", r.Reason, " commit ", offsets(r.Events), " voided ", offsets(r.Voided), " at ", r.Time)
 }
 
 func TestFoldAgreesWithAnIndependentReadingOfTheRule(t *testing.T) {
@@ -55,7 +55,7 @@ func TestFoldAgreesWithAnIndependentReadingOfTheRule(t *testing.T) {
 		f := partition.New(memory)
 		for i, want := range judged {
 			got := step(t, f, log[i].record(int64(i)))
-			if told(got) != fmt.Sprint(want.verdict, " ", want.reason, " commit ", want.commit, " voided ", want.voided) {
+			if told(got) != fmt.Sprint(want.verdict, " ", want.reason, " commit ", want.commit, " voided ", want.voided, " at ", want.time) {
 				t.Fatalf("record %d: got %s, want %+v", i, told(got), want)
 			}
 			checkEvents(t, log, got.Events)
@@ -246,7 +246,7 @@ func TestHistoriesReachEveryVerdict(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"valid ", "valid , several events", "valid , cuts off", "open ", "open , cuts off", "claimed ", "claimed , cuts off", "probe ",
+		"valid ", "valid , several events", "valid , cuts off", "open ", "open , cuts off", "claimed ", "claimed , cuts off", "probe ", "heartbeat ",
 		"void foreign record", "void old epoch", "void unclaimed epoch", "void incomplete commit", "void incomplete commit, cuts off",
 		"void version does not follow", "too late",
 	} {

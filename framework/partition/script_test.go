@@ -29,6 +29,7 @@ import (
 //
 //	claim EPOCH OWNER
 //	probe EPOCH OWNER
+//	heartbeat EPOCH OWNER at=TIME
 //	event EPOCH KEY cmd=COMMAND v=VERSION PLACE/COUNT [at=TIME] [digest=NUMBER]
 //	header HEX                  a record with key tribe/a and these bytes for a header
 //	copy OFFSET                 the record at OFFSET once more
@@ -158,7 +159,7 @@ func (s *script) act(word string, a *args) (string, error) {
 	case "again":
 		offset := int64(a.number(a.next()))
 		return s.step(s.recorded(offset, a)), nil
-	case "claim", "probe", "event", "header", "copy":
+	case "claim", "probe", "heartbeat", "event", "header", "copy":
 		r := s.record(word, a)
 		if a.err != nil {
 			return "", nil
@@ -210,6 +211,9 @@ func (s *script) record(word string, a *args) record {
 		return record{header: partition.ClaimHeader(a.claim())}
 	case "probe":
 		return record{header: partition.ProbeHeader(a.claim())}
+	case "heartbeat":
+		c := a.claim()
+		return record{header: partition.HeartbeatHeader(c, base.Add(a.duration(a.named("at"))).UnixNano())}
 	case "copy":
 		return s.recorded(int64(a.number(a.next())), a)
 	case "header":
@@ -252,6 +256,9 @@ func render(r partition.Result) string {
 	b.WriteString(r.Verdict.String())
 	if r.Reason != partition.NoReason {
 		fmt.Fprintf(b, ": %s", r.Reason)
+	}
+	if r.Verdict == partition.Heartbeat {
+		fmt.Fprintf(b, " %v", time.Unix(0, r.Time).Sub(base))
 	}
 	if n := len(r.Events); n > 0 {
 		fmt.Fprintf(b, " %s v%d", r.Events[0].Key, r.Events[0].Version)

@@ -79,7 +79,7 @@ func (t *Task) attempt(ctx context.Context) (err error) {
 	if err := a.open(); err != nil {
 		return err
 	}
-	return a.loop()
+	return a.explain(a.loop())
 }
 
 // drain waits until nothing runs beside the loop any more.
@@ -111,6 +111,9 @@ func (a *attempt) beside(f func(context.Context) error, then func(error) error) 
 // open takes over the stores, restores the newest snapshot that fits, takes over
 // the transactions, and begins to read.
 func (a *attempt) open() error {
+	if err := a.identify(); err != nil {
+		return err
+	}
 	if err := a.openStores(); err != nil {
 		return err
 	}
@@ -170,7 +173,7 @@ func (a *attempt) restore() error {
 	a.snap = newSnapshots(a)
 	written := a.core.written()
 	fits := func(position int64) bool { return written < 0 || position <= written }
-	found, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
+	found, problems, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
 		a.fresh()
 		if err := a.core.restoreHead(head); err != nil {
 			return err
@@ -183,6 +186,11 @@ func (a *attempt) restore() error {
 		a.core.wake()
 		return nil
 	})
+	for _, p := range problems {
+		if errors.Is(p, errRemade) {
+			return Final(fmt.Errorf("%w; restore the topic, or %s", p, a.remedy()))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
@@ -208,7 +216,9 @@ func (a *attempt) begin() error {
 	case start > 0 && !a.stage.foreign:
 		return Final(fmt.Errorf("no snapshot is left, and %s begins at %d@%d: the state cannot be folded anew", a.stage.input(), a.part, start))
 	}
-	a.core.next = start
+	if a.core.next = start; start > 0 {
+		return a.trimmed()
+	}
 	return nil
 }
 
@@ -397,7 +407,7 @@ func (a *attempt) progress() {
 // commits reports whether the task's progress is shown in a group's offsets.
 func (a *attempt) commits() bool {
 	_, ok := a.cfg.Log.(eventlog.Offsets)
-	return ok && a.stage.group != "" && a.txn == nil
+	return ok && a.stage.group != ""
 }
 
 // commit commits a source's progress, as often as is good for the eye: it decides

@@ -2,11 +2,14 @@ package stream
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
 
 // benchElement has a codec by hand that allocates nothing.
@@ -68,5 +71,46 @@ func benchProcess(b *testing.B, ttl time.Duration) {
 				box.done()
 			}
 		}
+	}
+}
+
+// BenchmarkEvents folds valid events of 10,000 aggregates by key, without I/O, and
+// emits nothing: what reading an events topic again costs beside its decoding.
+func BenchmarkEvents(b *testing.B) {
+	t := &Topology{Name: "bench"}
+	in := FromEvents(t, &Events[benchElement]{Name: "in", Topic: "in",
+		Decode: func(e *partition.Event, v *benchElement) (bool, error) { return true, benchCodec.Decode(e.Data, v) }})
+	Via(in, &Process[benchElement, benchElement, benchElement]{Name: "sum", State: benchCodec,
+		OnEvent: func(c *Context[benchElement, benchElement], v benchElement) error {
+			c.State().n += v.n
+			return nil
+		}})
+	const keys, batch = 10_000, 500
+	c := newCore(t.stages[0], 0, shape{inputs: 1})
+	if err := c.feed([]eventlog.Record{{Header: partition.ClaimHeader(partition.Claim{Epoch: 1})}}); err != nil {
+		b.Fatal(err)
+	}
+	names := make([][]byte, keys)
+	for i := range names {
+		names[i] = partition.Key("tribe", fmt.Sprintf("tribe-%08d", i))
+	}
+	e := event.Envelope{Type: "tribe.joined", Epoch: 1, Count: 1, Time: time.Unix(1_700_000_000, 0)}
+	records, value := make([]eventlog.Record, batch), make([]byte, 16)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for done := 0; done < b.N; done += batch {
+		n := min(batch, b.N-done)
+		b.StopTimer()
+		for i := range n {
+			e.Version = uint64((done+i)/keys) + 1
+			records[i] = eventlog.Record{Offset: int64(done+i) + 1, Key: names[(done+i)*7919%keys], Header: e.Append(records[i].Header[:0]), Value: value}
+		}
+		b.StartTimer()
+		if err := c.feed(records[:n]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if c.judge.(*commits).fold.Aggregates() != min(keys, b.N) {
+		b.Fatal("not all events were valid")
 	}
 }

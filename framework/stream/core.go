@@ -21,6 +21,8 @@ type core struct {
 	part  int32
 	judge judge
 	outs  []*group
+	// topicID tells the topic from others of its name; empty: it is not known.
+	topicID string
 	// shelves are what fills its stores.
 	shelves []*shelf
 
@@ -74,11 +76,12 @@ type shape struct {
 	sources int   // tasks that write to its topic, if that is a shuffle, and tell watermarks
 	tables  *tables
 	parts   []storePart // of the stores; nil: new ones
+	topicID string      // of the stage's own topic, as a task has found it; empty: not yet, or the log has none
 }
 
 // newCore returns a task's core, empty.
 func newCore(s *stage, part int32, around shape) *core {
-	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables}
+	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables, topicID: around.topicID}
 	for i, o := range s.outs {
 		c.outs = append(c.outs, newGroup(c, o, around.outs[i], around.inputs))
 	}
@@ -168,19 +171,16 @@ func compareEmissions(a, b emission) int {
 }
 
 // emit sends an element to another log: to the partition given, or to that of its
-// key if it is negative.
-func (c *core) emit(to *group, port uint64, part int32, key string, encode func([]byte) ([]byte, error)) error {
+// key if it is negative. The key is copied: that of an input lies in all that was
+// fetched with it, which an output that waits would keep.
+func emit[Key string | []byte](c *core, to *group, port uint64, part int32, key Key, encode func([]byte) ([]byte, error)) (err error) {
 	c.room()
+	e := emission{to: to, port: port, time: c.time}
 	start := len(c.arena)
 	c.arena = append(c.arena, key...)
-	return c.send(to, port, part, c.arena[start:len(c.arena):len(c.arena)], encode)
-}
-
-// send does what emit does, with a key that stays as it is.
-func (c *core) send(to *group, port uint64, part int32, key []byte, encode func([]byte) ([]byte, error)) (err error) {
+	e.key = c.arena[start:len(c.arena):len(c.arena)]
 	c.room()
-	e := emission{to: to, port: port, time: c.time, key: key}
-	start := len(c.arena)
+	start = len(c.arena)
 	if c.arena, err = encode(c.arena); err != nil {
 		return fmt.Errorf("encode for %s: %w", to.of.name, err)
 	}

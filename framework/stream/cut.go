@@ -8,13 +8,15 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
-// headFormat is the version of what head writes.
-const headFormat = 1
+// headFormat is the version of what head writes. The first one does not say which
+// topic the snapshot is of.
+const headFormat = 2
 
-// head returns what a snapshot holds beside the states: position, watermark,
-// judge and counters. Equal cores give equal bytes.
+// head returns what a snapshot holds beside the states: its topic's id, position,
+// watermark, counters and judge. Equal cores give equal bytes.
 func (c *core) head() []byte {
 	b := append([]byte(nil), headFormat)
+	b = packed.AppendBytes(b, c.topicID)
 	b = binary.AppendUvarint(b, uint64(c.next))
 	b = binary.AppendVarint(b, c.mark)
 	b = binary.AppendVarint(b, c.maxTime)
@@ -39,10 +41,15 @@ func (c *core) restoreHead(b []byte) error {
 	switch {
 	case len(b) == 0:
 		return fmt.Errorf("its head is empty: %w", errMangled)
-	case b[0] != headFormat:
-		return fmt.Errorf("its head has format %d, this program reads %d", b[0], headFormat)
+	case b[0] == 0 || b[0] > headFormat:
+		return fmt.Errorf("its head has format %d, this program reads 1 to %d", b[0], headFormat)
 	}
 	r := packed.Read(b[1:])
+	if b[0] > 1 {
+		if err := c.checkID(string(r.Bytes())); err != nil {
+			return err
+		}
+	}
 	c.next, c.mark, c.maxTime = int64(r.Number()), r.Signed(), r.Signed()
 	if err := restoreNames(r, c.stage.operators, "operators"); err != nil {
 		return err

@@ -45,7 +45,7 @@ func Deliver[T any](in *Stream[T], d *Delivery[T]) {
 	if d.Group == "" || d.Do == nil {
 		panic(fmt.Errorf("delivery %q: set Group and Do", d.Name))
 	}
-	n := addStore(in.of, &store{name: d.Name, most: maxWaiting, timeout: -1, eager: true,
+	n := addStore(in.of, &store{name: d.Name, most: maxWaiting, timeout: -1, delivers: true,
 		part: func(o opening) storePart { return &doing[T]{of: d, opening: o} }})
 	fillShelf(in, n)
 }

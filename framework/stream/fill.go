@@ -83,7 +83,7 @@ type store struct {
 	timeout   time.Duration
 	markEvery time.Duration
 	bare      bool // it keeps nothing but its mark, which is not that of its task alone
-	eager     bool // its mark costs nothing, and follows at once
+	delivers  bool // it is a Delivery, whose mark costs nothing and follows at once
 }
 
 // opening is what a part is made for.
@@ -239,7 +239,7 @@ func (a *attempt) marking(s *shelf, now time.Time) bool {
 	case s.of.bare:
 		return s.mark < a.done && now.Sub(s.heard) >= s.of.markEvery
 	}
-	return s.of.eager || s.of.markEvery > 0 && len(a.rest) == 0 && now.Sub(s.heard) >= s.of.markEvery
+	return s.of.delivers || s.of.markEvery > 0 && len(a.rest) == 0 && now.Sub(s.heard) >= s.of.markEvery
 }
 
 func (a *attempt) write(s *shelf, next int64) error {

@@ -3,11 +3,13 @@ package stream
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
@@ -83,6 +85,7 @@ func cutOf(t *testing.T, c *core, full bool) (head, blob []byte) {
 func TestSnapshotsOfFormat1AreRestored(t *testing.T) {
 	head, blob := golden(t, "testdata/v1/head.hex"), golden(t, "testdata/v1/frames.hex")
 	c, names, list := goldenCore()
+	c.topicID = "any" // the first format does not say of which topic it is
 	if err := c.restoreHead(head); err != nil {
 		t.Fatal(err)
 	}
@@ -107,13 +110,26 @@ func TestSnapshotsOfFormat1AreRestored(t *testing.T) {
 	}
 }
 
-func TestSnapshotsAreWrittenAsFormat1(t *testing.T) {
+func TestHeadsOfFormat2AreRestoredForTheirOwnTopicOnly(t *testing.T) {
+	head := golden(t, "testdata/v2/head.hex")
+	for id, ok := range map[string]bool{"topic-7": true, "": true, "topic-8": false} {
+		c, _, _ := goldenCore()
+		c.topicID = id
+		err := c.restoreHead(head)
+		if ok && (err != nil || c.next != 303 || c.mark != 2e9) || !ok && !errors.Is(err, errRemade) {
+			t.Errorf("topic %q: %v, next %d", id, err, c.next)
+		}
+	}
+}
+
+func TestSnapshotsAreWrittenAsFormat2(t *testing.T) {
 	c, _, _ := goldenCore()
+	c.topicID = "topic-7"
 	if err := c.feed(goldenRecords()); err != nil {
 		t.Fatal(err)
 	}
 	head, blob := cutOf(t, c, true)
-	if want := golden(t, "testdata/v1/head.hex"); headFormat == 1 && !bytes.Equal(head, want) {
+	if want := golden(t, "testdata/v2/head.hex"); headFormat == 2 && !bytes.Equal(head, want) {
 		t.Errorf("the head is\n%x, was\n%x", head, want)
 	}
 	if want := golden(t, "testdata/v1/frames.hex"); !bytes.Equal(blob, want) {
@@ -129,13 +145,28 @@ func TestSnapshotsAreWrittenAsFormat1(t *testing.T) {
 	}
 }
 
-func TestPublishedHeadersOfFormat1AreWritten(t *testing.T) {
+func TestPublishedHeadersOfBothKindsAreRead(t *testing.T) {
+	want := Origin{Output: "out", Partition: 1, Offset: 302, Index: 1}
+	for file, version := range map[string]uint64{"testdata/v1/published.hex": 0, "testdata/v1/published-version.hex": 3} {
+		want.Version = version
+		if got, err := OriginOf(golden(t, file)); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", file, got, err, want)
+		}
+	}
+	for _, id := range [][]byte{nil, {1}, {1, 7}, {1, 7, 3, 1, 1}, {1, 4, 3, 1, 1, 1}, {1, 7, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 'a'}} {
+		if got, err := OriginOf(eventlog.AppendHeader(nil, PublishedHeader, id)); !errors.Is(err, event.ErrForeign) {
+			t.Errorf("%x: %+v, %v", id, got, err)
+		}
+	}
+}
+
+func TestPublishedHeadersAreWritten(t *testing.T) {
 	c, _, _ := goldenCore()
 	if err := c.feed(goldenRecords()); err != nil {
 		t.Fatal(err)
 	}
 	r := c.outs[1].boxes[1].records[2]
-	if want := golden(t, "testdata/v1/published.hex"); !bytes.Equal(r.Header, want) {
+	if want := golden(t, "testdata/v1/published-version.hex"); !bytes.Equal(r.Header, want) {
 		t.Errorf("the header is\n%x, was\n%x", r.Header, want)
 	}
 	if r.At != 3000 || string(r.Key) != "k" || string(r.Value) != "6" {

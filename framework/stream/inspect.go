@@ -9,9 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
-	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // SendTo queues a record for one partition of a topic of others, whatever its key.
@@ -84,7 +82,7 @@ func (s *Simulation) Published(topic string) ([]Published, error) {
 			case !again:
 				first[string(id)] = p
 				all = append(all, p)
-			case s.mode(topic, id) == Transactional:
+			case s.mode(topic, r.Header) == Transactional:
 				return nil, fmt.Errorf("%s was published twice, at %d@%d and %d@%d, though it is Transactional", topic, old.Partition, old.Offset, p.Partition, p.Offset)
 			case old.Partition != p.Partition || !bytes.Equal(old.Key, p.Key) || !bytes.Equal(old.Value, p.Value):
 				return nil, fmt.Errorf("a copy in %s differs from what was written first: %d@%d is %q %q, %d@%d is %q %q", topic,
@@ -95,18 +93,15 @@ func (s *Simulation) Published(topic string) ([]Published, error) {
 	return all, nil
 }
 
-// mode returns how the output that a published record's id names is published.
-func (s *Simulation) mode(topic string, id []byte) Mode {
-	if len(id) < 2 || id[1] != byte(event.KindPublished) {
+// mode returns how the output that a published record's headers name is published.
+func (s *Simulation) mode(topic string, headers []byte) Mode {
+	origin, err := OriginOf(headers)
+	if err != nil {
 		return Plain
-	}
-	r := packed.Read(id[2:])
-	for range 3 { // partition, offset, index
-		r.Number()
 	}
 	for _, st := range s.topology.stages {
 		for _, o := range st.outs {
-			if o.to == nil && o.topic == topic && o.name == string(r.Rest()) {
+			if o.to == nil && o.topic == topic && o.name == origin.Output {
 				return o.mode
 			}
 		}

@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
@@ -77,6 +79,18 @@ func (s *Simulation) forge() {
 		s.counts["foreign record"]++
 	}
 	s.append(topic, t.part, []eventlog.Record{r})
+}
+
+// beat is a planted bug: a task that has read all of an events partition appends a
+// heartbeat in its owner's name.
+func (s *Simulation) beat(l *life) {
+	j, ok := l.core.judge.(*commits)
+	if !ok || s.planted != plantTaskBeat || l.core.maxTime == math.MinInt64 || !s.chance(0.05) {
+		return
+	}
+	term := partition.Claim{Epoch: j.fold.Epoch(), Owner: j.fold.Owner()}
+	at := l.core.maxTime + int64(time.Second)
+	s.append(l.task.stage.input(), l.task.part, []eventlog.Record{{Header: partition.HeartbeatHeader(term, at)}})
 }
 
 // moveAll gives the tasks of a process to others. Its lives do not know.

@@ -1,10 +1,8 @@
 package stream
 
 import (
-	"encoding/binary"
 	"time"
 
-	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
@@ -22,7 +20,7 @@ type group struct {
 // batch, appends it, and takes the next once it is acknowledged.
 type box struct {
 	records []eventlog.Record
-	bytes   int
+	bytes   int    // as weight has them
 	room    int    // for how many records room is made at once: as many as there were last
 	flight  int    // records that are being appended, of the front
 	added   uint64 // records ever
@@ -74,7 +72,8 @@ func (g *group) add(e *emission) {
 		if g.of.mode == Transactional && c.offset < c.settled {
 			return
 		}
-		c.arena = appendPublished(c.arena, g.of.name, c.part, c.offset, index)
+		o := Origin{Version: c.stage.of.version(), Output: g.of.name, Partition: c.part, Offset: c.offset, Index: index}
+		c.arena = o.append(c.arena)
 		r := eventlog.Record{Key: e.key, Header: c.arena[start:len(c.arena):len(c.arena)], Value: e.data}
 		if e.time > 0 {
 			r.At = e.time / int64(time.Millisecond)
@@ -85,12 +84,15 @@ func (g *group) add(e *emission) {
 	b.put(eventlog.Record{Key: e.key, Header: c.arena[start:len(c.arena):len(c.arena)], Value: e.data})
 }
 
+// weight is what a record takes while it waits: its bytes, and 100 for itself.
+func weight(r *eventlog.Record) int { return len(r.Key) + len(r.Header) + len(r.Value) + 100 }
+
 func (b *box) put(r eventlog.Record) {
 	if b.records == nil && b.room > 0 {
 		b.records = make([]eventlog.Record, 0, b.room)
 	}
 	b.records = append(b.records, r)
-	b.bytes += len(r.Key) + len(r.Header) + len(r.Value)
+	b.bytes += weight(&r)
 	b.added++
 }
 
@@ -114,8 +116,7 @@ func (b *box) take() []eventlog.Record {
 // done notes that the batch in flight is acknowledged.
 func (b *box) done() {
 	for i := range b.flight {
-		r := &b.records[i]
-		b.bytes -= len(r.Key) + len(r.Header) + len(r.Value)
+		b.bytes -= weight(&b.records[i])
 	}
 	b.acked += uint64(b.flight)
 	b.room = b.flight
@@ -123,22 +124,6 @@ func (b *box) done() {
 		b.records = nil // the log may keep the batch
 	}
 	b.flight = 0
-}
-
-// PublishedHeader is the header of a published record that names what it was made
-// of: the output's name, and partition, offset and index of the input, packed. A
-// copy that is written again after a crash has the same.
-const PublishedHeader = "drivetrain"
-
-// appendPublished appends the list of headers of a published record.
-func appendPublished(b []byte, name string, part int32, offset int64, index uint64) []byte {
-	var packed [2 + 5*binary.MaxVarintLen64]byte
-	id := append(packed[:0], event.Format, byte(event.KindPublished))
-	id = binary.AppendUvarint(id, uint64(part))
-	id = binary.AppendUvarint(id, uint64(offset))
-	id = binary.AppendUvarint(id, index)
-	id = append(id, name...)
-	return eventlog.AppendHeader(b, PublishedHeader, id)
 }
 
 // waiting returns the bytes and records that are not acknowledged.

@@ -36,6 +36,8 @@ var bugs = []struct {
 	{"ahead", plantAhead, 100},
 	{"graves", plantGraves, 20},
 	{"arrival", plantArrival, 20},
+	{"former-writer", plantLax, 20},
+	{"ahead-of-store", plantAheadOfStore, 20},
 }
 
 // TestPlanted plants one bug at a time and prints at which seed the simulation

@@ -43,7 +43,7 @@ func To[T any](in *Stream[T], p *Publish[T]) {
 		v, encode := codec.reused()
 		return func(e T) error {
 			*v = e
-			return c.send(group, 0, group.own, c.key, encode)
+			return emit(c, group, 0, group.own, c.key, encode)
 		}
 	})
 }

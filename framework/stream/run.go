@@ -40,8 +40,8 @@ type Config struct {
 	// AppendTimeout is how long one append or transaction may take before the task
 	// starts anew; default 5 s.
 	AppendTimeout time.Duration
-	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged:
-	// beyond it the task waits. Default 4 MiB.
+	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged, 100
+	// counted for each record beside its own: beyond it the task waits. Default 4 MiB.
 	MaxWaiting int
 	Clock      clock.Clock  // default: the machine's
 	Logger     *slog.Logger // default: nowhere
@@ -126,6 +126,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer tables.close()
 	var all sync.WaitGroup
 	for _, s := range r.topology.stages {
+		if s.unread() {
+			continue
+		}
 		all.Go(func() {
 			if err := r.share(ctx, s, counts, tables); err != nil {
 				stop(fmt.Errorf("topology %s: %w", r.topology.Name, err))
@@ -156,6 +159,9 @@ func (r *Runner) Tasks(ctx context.Context) (map[string][]*Task, error) {
 	context.AfterFunc(ctx, tables.close)
 	all := make(map[string][]*Task)
 	for _, s := range r.topology.stages {
+		if s.unread() {
+			continue
+		}
 		around := s.around(counts)
 		around.tables = tables
 		for n := range int32(around.inputs) {
@@ -238,6 +244,10 @@ func partitionsOf(ctx context.Context, log eventlog.Log, topic string) (int, err
 	}
 	return 0, fmt.Errorf("%T is neither an eventlog.Outside nor an eventlog.Lister", log)
 }
+
+// unread reports whether nobody reads a shuffle in its own topology, as an intake's
+// copy: it has no tasks.
+func (s *stage) unread() bool { return s.topic == "" && len(s.ports) == 0 }
 
 // needsOutside reports whether a stage reads or writes a topic of others.
 func (s *stage) needsOutside() bool {

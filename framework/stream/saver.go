@@ -142,7 +142,7 @@ func (s *saver) end() {
 
 // restore loads the newest snapshot whose position fits, and says of each that is
 // not used why. Each call of load begins anew.
-func (s *saver) restore(ctx context.Context, fits func(position int64) bool, load func(head []byte, blobs []io.Reader) error) (found bool, err error) {
+func (s *saver) restore(ctx context.Context, fits func(position int64) bool, load func(head []byte, blobs []io.Reader) error) (found bool, problems []error, err error) {
 	position, found, problems, err := s.series.Restore(ctx, fits, load)
 	for _, p := range problems {
 		s.logger.Warn("a snapshot is not used", "err", p)
@@ -150,7 +150,7 @@ func (s *saver) restore(ctx context.Context, fits func(position int64) bool, loa
 	if found {
 		s.position = position
 	}
-	return found, err
+	return found, problems, err
 }
 
 // store writes the blob, and the manifest once the snapshot is released. It runs

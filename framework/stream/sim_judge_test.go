@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,6 +54,7 @@ var (
 // judge compares a simulation with what the oracle says.
 type judgement struct {
 	s        *Simulation
+	store    *simStore
 	counts   map[string]int
 	failures []string
 	expected map[string]map[string]string // of a topic, by the header that names the record: what it is
@@ -65,8 +67,8 @@ func (j *judgement) fail(format string, args ...any) {
 	}
 }
 
-func judgeSimulation(s *Simulation, counts map[string]int) *judgement {
-	j := &judgement{s: s, counts: counts, expected: map[string]map[string]string{}, once: map[string][]string{}}
+func judgeSimulation(s *Simulation, store *simStore, counts map[string]int) *judgement {
+	j := &judgement{s: s, store: store, counts: counts, expected: map[string]map[string]string{}, once: map[string][]string{}}
 	logs := s.logs
 	var main, totals []accepted
 	for p := range simShuffles {
@@ -221,6 +223,9 @@ func (j *judgement) totals(p int, feds []fed) {
 		summed[key] = unitOf(nil, strconv.FormatInt(n, 10))
 	}
 	j.written(p, 0, write(p, feds, all, waysOfTotals), waysOfTotals, nil)
+	if got := j.store.shelves[int32(p)]; !maps.Equal(got.sums, sums) {
+		j.fail("the store holds other sums of partition %d at %d than the oracle: %v, want %v", p, got.mark, got.sums, sums)
+	}
 	j.units("totals", p, map[string]unitsOf{"sum": summed, "totals-window": units})
 }
 
@@ -309,6 +314,8 @@ func idOf(r eventlog.Record) (part, offset, index uint64, name string) {
 	b = b[n+10:]
 	_, n = binary.Varint(b)
 	b = b[n+2:]
+	_, n = binary.Uvarint(b) // the version
+	b = b[n:]
 	for _, to := range []*uint64{&part, &offset, &index} {
 		v, n := binary.Uvarint(b)
 		*to, b = v, b[max(n, 0):]

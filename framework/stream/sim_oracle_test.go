@@ -195,7 +195,7 @@ func write(part int, feds []fed, all []said, ways []way) [][][]written {
 
 // id is the header of a published record.
 func (w *written) id(name string, part int) string {
-	b := []byte{1, 5}
+	b := []byte{1, 7, simVersion}
 	b = binary.AppendUvarint(b, uint64(part))
 	b = binary.AppendUvarint(b, uint64(w.offset))
 	b = binary.AppendUvarint(b, uint64(w.index))

@@ -122,7 +122,7 @@ var simTopics = map[string]int{"clicks": 3, "prices": 2, "rules": 1, "pairs": 2,
 
 func simAt(at int64) time.Time { return time.Unix(0, at*int64(time.Millisecond)) }
 
-func simTopology() *Topology {
+func simTopology(sums *simStore) *Topology {
 	t := &Topology{Name: "sim", Version: simVersion, Partitions: simShuffles, MarkEvery: simMarkEvery}
 	clicks := From(t, &Source[simClick]{Name: "clicks", Topic: "clicks", Late: simLate,
 		Decode: func(r *Record, v *simClick) error { return v.parse(r.Value) },
@@ -140,7 +140,7 @@ func simTopology() *Topology {
 	p := Into(prices, main, func(v simPrice) string { return v.page }, simPrices)
 	r := Broadcast(rules, main, simPrices)
 	totals := NewShuffle(t, "totals")
-	simTotal(simPages(t, totals, c, p, r))
+	simTotal(simPages(t, totals, c, p, r), sums)
 	return t
 }
 
@@ -266,8 +266,8 @@ func simKeep() *Process[simSum, simPair, string] {
 		}}
 }
 
-// simTotal is the stage behind the second shuffle.
-func simTotal(in *Stream[simSum]) {
+// simTotal is the stage behind the second shuffle. The sums are published, and kept.
+func simTotal(in *Stream[simSum], kept *simStore) {
 	sums, _ := Via(in, &Process[int64, simSum, simSum]{Name: "sum", State: simInts, OnEvent: func(c *Context[int64, simSum], v simSum) error {
 		s := c.State()
 		*s += v.n
@@ -275,6 +275,7 @@ func simTotal(in *Stream[simSum]) {
 		return nil
 	}})
 	To(sums, &Publish[simSum]{Name: "sums", Topic: "sums", Mode: Transactional, Codec: simSums})
+	Fill(sums, kept.store())
 	windows, late := Windowed(in, &Window[simSum, int64, simSum]{Name: "totals-window", Size: simTotals, Acc: simInts,
 		Fold: func(n int64, v simSum) int64 { return (n*31 + v.n) % 1_000_003 }, Result: simResult})
 	To(windows, &Publish[simSum]{Name: "window-sums", Topic: "sums", Mode: Transactional, Codec: simSums})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -24,7 +25,9 @@ import (
 //	err := s.Settle()
 //	got := s.Records("clicks-by-page")
 //
-// With no faults it drives a topology in a test; see package streamtest.
+// With no faults it drives a topology in a test; see package streamtest. Stores are
+// filled, and must take over and refuse as Part says; what a Delivery would do is
+// left undone.
 type Simulation struct {
 	topology *Topology
 	cfg      SimulationConfig
@@ -75,6 +78,7 @@ type simTask struct {
 
 // stored is a snapshot that can be restored.
 type stored struct {
+	next    int64 // its position
 	head    []byte
 	blobs   [][]byte
 	damaged bool // its checksum will say so
@@ -96,7 +100,8 @@ type life struct {
 }
 
 type flight struct {
-	of    *life // nil: nobody waits for it
+	of    *life     // nil: nobody waits for it
+	store *simWrite // in the place of what follows
 	box   *box
 	topic string
 	part  int32
@@ -115,6 +120,7 @@ type simCut struct {
 	frames  *frames
 	buf     *bytes.Buffer
 	full    bool
+	next    int64 // its position
 	head    []byte
 	ticket  ticket
 	encoded bool
@@ -145,6 +151,9 @@ func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 			if o.to == nil {
 				s.need(o.topic)
 			}
+		}
+		if st.unread() {
+			continue
 		}
 		around := st.around(s.partitions())
 		for p := range int32(len(s.logs[st.input()])) {
@@ -268,8 +277,11 @@ func (s *Simulation) input() {
 // start restores a task in its process from its newest snapshot, or, by chance,
 // from an older one or none.
 func (s *Simulation) start(t *simTask) {
-	stored := s.left(t)
 	l := &life{task: t, node: t.node, core: s.core(t)}
+	if !s.openStores(l) {
+		return
+	}
+	stored := s.left(t, l.core.written())
 	if len(stored) > 0 {
 		from := stored[len(stored)-1]
 		if err := l.restore(from); err != nil {
@@ -291,11 +303,14 @@ func (s *Simulation) start(t *simTask) {
 	s.lives = append(s.lives, l)
 }
 
-// left returns the snapshots of a task that can be found and read.
-func (s *Simulation) left(t *simTask) []stored {
+// left returns the snapshots of a task that can be found and read, behind which
+// nothing is missing from its stores.
+func (s *Simulation) left(t *simTask, written int64) []stored {
 	all := t.stored
 	for len(all) > 0 {
 		switch last := all[len(all)-1]; {
+		case written >= 0 && last.next > written && s.planted != plantAheadOfStore:
+			s.counts["snapshot ahead of a store"]++
 		case last.damaged:
 			s.counts["snapshot damaged"]++
 		case s.cfg.Faults > 0 && s.chance(0.2):
@@ -344,6 +359,8 @@ func (s *Simulation) act(l *life) {
 		}
 	}
 	switch n := s.rng.IntN(12); {
+	case len(l.core.shelves) > 0 && s.chance(0.2):
+		s.fill(l)
 	case n < 4:
 		s.feed(l, 1+s.rng.IntN(8))
 	case n < 6:
@@ -362,6 +379,7 @@ func (s *Simulation) feed(l *life, n int) bool {
 	from := min(l.core.next, int64(len(log)))
 	run := log[from:min(from+int64(n), int64(len(log)))]
 	if len(run) == 0 {
+		s.beat(l)
 		return false
 	}
 	if err := l.core.feed(run); err != nil {
@@ -438,6 +456,10 @@ func (s *Simulation) draw() float64 {
 func (s *Simulation) answer(l *life, i int) {
 	f := l.flights[i]
 	l.flights = slices.Delete(l.flights, i, i+1)
+	if f.store != nil {
+		s.wrote(l, f)
+		return
+	}
 	if f.lands {
 		s.append(f.topic, f.part, f.batch)
 	}
@@ -453,13 +475,19 @@ func (s *Simulation) answer(l *life, i int) {
 func (s *Simulation) land(i int) {
 	f := s.late[i]
 	s.late = slices.Delete(s.late, i, i+1)
+	if f.store != nil {
+		_ = f.store.write() // of a dead task: nobody hears of it
+		return
+	}
 	s.append(f.topic, f.part, f.batch)
 }
 
 // end ends a life. What it has sent may land yet.
 func (s *Simulation) end(l *life) {
 	for _, f := range l.flights {
-		if f.lands {
+		if f.lands && f.store != nil {
+			s.late = append(s.late, flight{store: f.store})
+		} else if f.lands {
 			f.of = nil
 			s.late = append(s.late, f)
 		}
@@ -525,7 +553,7 @@ func (s *Simulation) transact(l *life) bool {
 func (s *Simulation) snapshot(l *life) {
 	c := l.cut
 	if c == nil {
-		c = &simCut{full: len(l.base) == 0 || len(l.base) > 3, buf: &bytes.Buffer{}, ticket: l.core.ticket()}
+		c = &simCut{full: len(l.base) == 0 || len(l.base) > 3, buf: &bytes.Buffer{}, ticket: l.core.ticket(), next: l.core.next}
 		c.frames = &frames{to: c.buf, planted: s.planted}
 		c.head = l.core.begin(c.full, c.frames)
 		if s.cfg.Faults > 0 && s.chance(0.1) {
@@ -543,6 +571,9 @@ func (s *Simulation) snapshot(l *life) {
 		return
 	}
 	if c.slow--; c.slow >= 0 || !l.core.covered(c.ticket) && s.planted != plantUnacked && !(s.planted == plantAhead && l.stray) {
+		return
+	}
+	if written := l.core.written(); written >= 0 && written < c.next && s.planted != plantAheadOfStore {
 		return
 	}
 	s.store(l, c)
@@ -563,7 +594,7 @@ func (s *Simulation) store(l *life, c *simCut) {
 	if s.planted == plantHead {
 		c.head = l.core.head()
 	}
-	l.task.stored = append(l.task.stored, stored{head: c.head, blobs: l.base})
+	l.task.stored = append(l.task.stored, stored{next: c.next, head: c.head, blobs: l.base})
 	s.counts["snapshot"]++
 	if l.stray {
 		s.counts["snapshot of a stray"]++
@@ -621,6 +652,7 @@ func (s *Simulation) calm(l *life) (moved bool) {
 	}
 	moved = s.feed(l, 1000) || moved
 	moved = s.pump(l) || moved
+	moved = s.fill(l) || moved
 	return s.transact(l) || moved
 }
 
@@ -641,6 +673,9 @@ func (s *Simulation) refold(t *simTask) uint64 {
 	h := fnv.New64a()
 	c := s.core(t)
 	defer c.leave()
+	for _, shelf := range c.shelves {
+		shelf.mark = math.MaxInt64 // nothing is to be written
+	}
 	if err := c.feed(s.logs[t.stage.input()][t.part]); err != nil {
 		s.fail(err)
 	}

@@ -62,11 +62,11 @@ func TestASimulationIsTheSameAgain(t *testing.T) {
 // simFaults are what is counted as a fault.
 var simFaults = []string{"append doubled", "append late", "append lost", "append unanswered", "ended within a cut", "foreign record",
 	"process killed", "process paused", "record behind a gap", "record of an older fold", "snapshot damaged", "snapshot missing",
-	"snapshot not stored", "snapshot slow", "task moved", "transaction fenced", "transaction lost", "transaction unanswered"}
+	"snapshot ahead of a store", "snapshot not stored", "snapshot slow", "store emptied", "store lost", "task moved", "transaction fenced", "transaction lost", "transaction unanswered", "write late", "write lost", "write unanswered"}
 
 // simMust is what the seeds of a plain run bring about, each at least once.
 var simMust = append([]string{"append", "append slow", "process woken", "restore", "snapshot", "snapshot of a stray", "stray", "transaction",
-	"verdict duplicate", "verdict foreign", "verdict gap", "verdict other fold", "verdict valid", "event kept", "event late total",
+	"verdict duplicate", "verdict foreign", "verdict gap", "verdict other fold", "verdict valid", "write", "write slow", "event kept", "event late total",
 	"event late-clicks", "event late-prices", "event late-sessions", "event late-windows", "event pair", "event published again",
 	"event session anew", "event sliding window anew", "event total window", "event tumbling window"}, simFaults...)
 
@@ -135,17 +135,21 @@ func simulateSeed(seed uint64, p planted) (r report) {
 			fail("panicked: %v", err)
 		}
 	}()
-	s := Simulate(simTopology(), SimulationConfig{Seed: seed, Topics: simTopics, Nodes: 3 + int(seed%3), Faults: 0.4 + 0.3*float64(seed%3)})
+	store := newSimStore(seed)
+	store.lax = p == plantLax
+	s := Simulate(simTopology(store), SimulationConfig{Seed: seed, Topics: simTopics, Nodes: 3 + int(seed%3), Faults: 0.4 + 0.3*float64(seed%3)})
 	s.planted = p
 	sent := simInput(s, seed)
 	for !s.Done() {
 		s.Step()
+		store.lose()
 	}
 	for range 300 {
 		s.Step()
 	}
 	err := s.Settle()
 	r.counts = s.Counts()
+	r.counts["store emptied"] += store.lost
 	faults := 0
 	for _, name := range simFaults {
 		faults += r.counts[name]
@@ -156,7 +160,7 @@ func simulateSeed(seed uint64, p planted) (r report) {
 	case len(s.nodes) < 3 || sent < 500 || faults < 5:
 		fail("%d processes, %d inputs and %d faults prove nothing", len(s.nodes), sent, faults)
 	default:
-		for _, failure := range judgeSimulation(s, r.counts).failures {
+		for _, failure := range judgeSimulation(s, store, r.counts).failures {
 			fail("%s", failure)
 		}
 	}

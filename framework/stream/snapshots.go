@@ -19,10 +19,14 @@ type snapshots struct {
 const encodeEach = slice / 4
 
 func newSnapshots(a *attempt) *snapshots {
-	id := snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
-		Version: int(a.stage.of.version()), State: a.stage.stateOf()}
 	logger := a.cfg.Logger.With("operator", a.stage.name, "partition", a.part)
-	return &snapshots{saver: newSaver(nil, a.cfg.Snapshots, id, a.cfg.SnapshotEvery, a.cfg.Clock, logger)}
+	return &snapshots{saver: newSaver(nil, a.cfg.Snapshots, a.identity(), a.cfg.SnapshotEvery, a.cfg.Clock, logger)}
+}
+
+// identity says whose the task's snapshots are.
+func (a *attempt) identity() snapshot.Identity {
+	return snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
+		Version: int(a.stage.of.version()), State: a.stage.stateOf()}
 }
 
 func buffered(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }

@@ -26,12 +26,23 @@ type Record struct {
 
 // Source reads a topic that others write, in place: each record once, under the
 // record's own key.
+//
+// The watermark of a partition is the greatest event time that its records have
+// shown, less Late. So a partition that falls silent holds windows and timers open,
+// by design: only the log may say that time has passed, or the same records would
+// make other results another time. Its producers can say so, see Mark.
 type Source[T any] struct {
-	Name   string // [a-z][a-z0-9-]*, for ever
-	Topic  string
+	Name  string // [a-z][a-z0-9-]*, for ever
+	Topic string
+	// Intake lets the source read what that has copied of its topic, in place of Topic.
+	Intake *Intake
 	Decode func(r *Record, v *T) error // v is zero. An error stops the task
 	// Time returns an element's event time; default: the record's.
 	Time func(r *Record, v *T) time.Time
+	// Mark recognises the records by which producers tell no more than the time, in
+	// each partition, while they have nothing to send: for one of these it returns
+	// the time, and true, and the record is not decoded. Default: there are none.
+	Mark func(r *Record) (at time.Time, ok bool)
 	// Late is by how much elements may come later than those before them, in event
 	// time, and still be in time; default 0.
 	Late time.Duration
@@ -47,13 +58,13 @@ type Source[T any] struct {
 // From reads a source.
 func From[T any](t *Topology, src *Source[T]) *Stream[T] {
 	t.claim("source", src.Name)
-	if src.Topic == "" || src.Decode == nil || src.Late < 0 {
-		panic(fmt.Errorf("source %s: set Topic and Decode; Late is %v, want none below zero", src.Name, src.Late))
+	if err := src.check(); err != nil {
+		panic(fmt.Errorf("source %s: %w", src.Name, err))
 	}
-	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name), foreign: true, committed: !src.Uncommitted}
+	s := src.stage(t)
 	o := &Stream[T]{of: s}
 	s.open = func(c *core) judge {
-		j := &outside{late: int64(src.Late), record: Record{Partition: c.part}}
+		j := outside{late: int64(src.Late), mark: src.Mark, record: Record{Partition: c.part}}
 		next := o.sink(c)
 		var v, zero T
 		j.take = func([]byte) error {
@@ -69,7 +80,10 @@ func From[T any](t *Topology, src *Source[T]) *Stream[T] {
 			c.maxTime = max(c.maxTime, c.time)
 			return next(v)
 		}
-		return j
+		if src.Intake != nil {
+			return &copied{outside: &j, numbers: partition.NewNumbers(1)}
+		}
+		return &j
 	}
 	t.stages = append(t.stages, s)
 	return o
@@ -78,6 +92,7 @@ func From[T any](t *Topology, src *Source[T]) *Stream[T] {
 // outside judges a topic of others: each record takes effect.
 type outside struct {
 	late   int64
+	mark   func(*Record) (time.Time, bool)
 	record Record
 	take   func([]byte) error
 }
@@ -88,13 +103,24 @@ func (j *outside) step(c *core, r *eventlog.Record) error {
 	if r.At > 0 {
 		j.record.Time = time.UnixMilli(r.At).UTC()
 	}
+	if j.mark != nil {
+		if at, ok := j.mark(&j.record); ok {
+			return c.pass(at.UnixNano(), j.late)
+		}
+	}
 	if err := c.input(j.take, r.Key, 0, r.Value); err != nil {
 		return err
 	}
+	return c.pass(c.maxTime, j.late)
+}
+
+// pass lets the time of a source become at, if that is later than before.
+func (c *core) pass(at, late int64) error {
+	c.maxTime = max(c.maxTime, at)
 	if !c.stage.timed {
 		return nil
 	}
-	return c.advance(c.maxTime - j.late)
+	return c.advance(c.maxTime - late)
 }
 
 func (j *outside) appendSnapshot(b []byte) []byte            { return b }
@@ -102,6 +128,9 @@ func (j *outside) restore(b []byte) (rest []byte, err error) { return b, nil }
 
 // Events reads an application's events topic: the events of valid commits, each
 // under its aggregate's key, "type/id".
+//
+// Watermarks are as of Source. Where the application has framework.Config.Heartbeat
+// set, a partition that falls silent has its owner's heartbeats, which move them too.
 type Events[T any] struct {
 	Name  string // [a-z][a-z0-9-]*, for ever
 	Topic string // "<app>.events"
@@ -161,8 +190,13 @@ func (j *commits) keyed() keyedStates { return j.versions.states }
 
 func (j *commits) step(c *core, r *eventlog.Record) error {
 	got, err := j.fold.Step(r.Offset, r.Key, r.Header, r.Value)
-	if err != nil || got.Verdict != partition.Valid {
+	switch {
+	case err != nil:
 		return err
+	case got.Verdict == partition.Heartbeat:
+		return c.pass(got.Time, j.late)
+	case got.Verdict != partition.Valid:
+		return j.void(c, r, got.Reason)
 	}
 	for i := range got.Events {
 		j.event = &got.Events[i]
@@ -172,10 +206,19 @@ func (j *commits) step(c *core, r *eventlog.Record) error {
 			return fmt.Errorf("%s of %s: %w", j.event.Type, j.event.Key, err)
 		}
 	}
-	if !c.stage.timed {
+	return c.pass(c.maxTime, j.late)
+}
+
+// void does nothing, as what is void does; but for a planted bug.
+func (j *commits) void(c *core, r *eventlog.Record, why partition.Reason) error {
+	if c.planted != plantOldBeat || why != partition.OldEpoch {
 		return nil
 	}
-	return c.advance(c.maxTime - j.late)
+	_, at, err := partition.DecodeHeartbeat(r.Header)
+	if err != nil {
+		return nil
+	}
+	return c.pass(at, j.late)
 }
 
 func (j *commits) appendSnapshot(b []byte) []byte { return j.fold.AppendHead(b) }

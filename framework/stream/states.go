@@ -19,6 +19,7 @@ type states[S any] struct {
 	codec  Codec[S]
 	check  func(key string) error // whether a key that is loaded can be one; nil: each can
 	index  map[string]int32
+	last   int32 // what find has found last: it is often asked for again
 	slabs  [][]unit[S]
 	used   int32   // units ever made
 	free   []int32 // of these, those that hold no key
@@ -72,10 +73,17 @@ func (s *states[S]) unit(i int32) *unit[S] { return &s.slabs[i/slab][i%slab] }
 
 // find returns a key's unit, -1 if it has none.
 func (s *states[S]) find(key []byte) int32 {
-	if i, ok := s.index[string(key)]; ok {
-		return i
+	if s.last < s.used {
+		if u := s.unit(s.last); u.live && u.key == string(key) {
+			return s.last
+		}
 	}
-	return -1
+	i, ok := s.index[string(key)]
+	if !ok {
+		return -1
+	}
+	s.last = i
+	return i
 }
 
 // make gives a key that has none a unit.

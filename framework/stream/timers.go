@@ -16,7 +16,13 @@ func (a *alarm) before(b *alarm) bool {
 	if a.at != b.at {
 		return a.at < b.at
 	}
-	return cmp.Or(cmp.Compare(a.operator, b.operator), cmp.Compare(a.key, b.key), cmp.Compare(a.name, b.name)) < 0
+	if a.operator != b.operator {
+		return a.operator < b.operator
+	}
+	if order := cmp.Compare(a.key, b.key); order != 0 {
+		return order < 0
+	}
+	return a.name < b.name
 }
 
 // alarms is a binary heap, the first to fire on top. Package container/heap would

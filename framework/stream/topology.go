@@ -273,7 +273,7 @@ func Into[T any](in *Stream[T], to *Shuffle, f func(T) string, codec Codec[T]) *
 		v, encode := codec.reused()
 		return func(e T) error {
 			*v = e
-			return c.emit(group, port, -1, f(e), encode)
+			return emit(c, group, port, -1, f(e), encode)
 		}
 	})
 	return leave(to, codec)
@@ -291,7 +291,7 @@ func Broadcast[T any](in *Stream[T], to *Shuffle, codec Codec[T]) *Stream[T] {
 		return func(e T) error {
 			*v = e
 			for p := range int32(len(group.boxes)) {
-				if err := c.emit(group, port, p, "", encode); err != nil {
+				if err := emit(c, group, port, p, "", encode); err != nil {
 					return err
 				}
 			}

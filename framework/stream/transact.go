@@ -34,12 +34,12 @@ func (a *attempt) openTransactions() error {
 		return nil
 	}
 	a.txn = &transactions{}
-	name := fmt.Sprintf("%s.%s.%d", a.stage.of.Name, a.stage.name, a.part)
+	name := fmt.Sprintf("%s.%d", a.stage.publisher(), a.part)
 	var err error
 	if a.txn.producer, err = a.cfg.Log.(eventlog.Transactor).Transact(a.ctx, name); err != nil {
 		return fmt.Errorf("take over the transactions of %s: %w", name, err)
 	}
-	settled, err := a.txn.producer.Committed(a.ctx, a.stage.groupName(), a.stage.input(), a.part)
+	settled, err := a.txn.producer.Committed(a.ctx, a.stage.publisher(), a.stage.input(), a.part)
 	if err != nil {
 		return fmt.Errorf("find what was published: %w", err)
 	}
@@ -48,12 +48,11 @@ func (a *attempt) openTransactions() error {
 	return nil
 }
 
-// groupName is the group that carries a stage's position in its transactions.
-func (s *stage) groupName() string {
-	if s.group != "" {
-		return s.group
-	}
-	return s.of.Name + "." + s.name
+// publisher is the group that carries a stage's position in its transactions, and
+// what their names begin with. Another version has others: it publishes all anew,
+// and neither ends the transactions of this one nor goes on from where it is.
+func (s *stage) publisher() string {
+	return fmt.Sprintf("%s.%s.%d.published", s.of.Name, s.name, s.of.version())
 }
 
 // transact begins a transaction when one is due: all that waits, and the position
@@ -78,7 +77,7 @@ func (a *attempt) transact() error {
 	next := a.core.next
 	t.underWay, t.last = true, now
 	a.beside(func(ctx context.Context) error {
-		return t.producer.Commit(ctx, outputs, a.stage.groupName(), a.stage.input(), a.part, next)
+		return t.producer.Commit(ctx, outputs, a.stage.publisher(), a.stage.input(), a.part, next)
 	}, func(err error) error {
 		if err != nil {
 			return fmt.Errorf("publish up to %d@%d: %w", a.part, next, err)

@@ -118,7 +118,7 @@ func (u *Units[V]) Restore(ctx context.Context, fits func(position int64) bool) 
 	if u.saver == nil {
 		return false, nil
 	}
-	found, err = u.saver.restore(ctx, fits, func(head []byte, blobs []io.Reader) error {
+	found, _, err = u.saver.restore(ctx, fits, func(head []byte, blobs []io.Reader) error {
 		u.clear()
 		return u.load(ctx, head, blobs)
 	})

@@ -130,6 +130,18 @@ func TestAClaimIsAsTheReferenceSays(t *testing.T) {
 	}
 }
 
+func TestAHeartbeatIsAsTheReferenceSays(t *testing.T) {
+	rows := cells(section(t, "doc/reference/formats.md", "### Heartbeat (format 1)"))
+	h := partition.HeartbeatHeader(partition.Claim{Epoch: 300, Owner: id(9)}, envelope.Time.UnixNano())
+	owner, n := at(t, rows, "owner")
+	epoch, _ := at(t, rows, "epoch")
+	r := &cursor{t, h[epoch:]}
+	if h[0] != 1 || h[1] != 6 || event.ID(h[owner:owner+n]) != id(9) || r.uvarint() != 300 || int64(binary.BigEndian.Uint64(r.take(8))) != envelope.Time.UnixNano() {
+		t.Errorf("header %x", h)
+	}
+	r.end()
+}
+
 func TestTheControlLogIsAsTheReferenceSays(t *testing.T) {
 	text := section(t, "doc/reference/formats.md", "## Control log (format 1)")
 	m := control.Member{Process: id(1), Instance: "i", Address: "http://a", Host: "h", Started: envelope.Time}
@@ -332,6 +344,7 @@ func TestTheDefaultsOfConfigAreAsDocumented(t *testing.T) {
 		"`Config.CommandWait`":                  seconds(cfg.CommandWait),
 		"`Config.ReadWait`":                     seconds(cfg.ReadWait),
 		"`Config.MaxQueue`":                     fmt.Sprint(cfg.MaxQueue),
+		"`Config.SnapshotEvery`":                seconds(cfg.SnapshotEvery),
 		"`Config.RememberCount`, `RememberAge`": fmt.Sprintf("%d,%03d, for %.0f h", cfg.RememberCount/1000, cfg.RememberCount%1000, cfg.RememberAge.Hours()),
 	} {
 		if !slices.ContainsFunc(rows, func(row []string) bool { return row[2] == field && strings.HasPrefix(row[1]+",", want) }) {

@@ -71,8 +71,9 @@ type Log struct {
 }
 
 var (
-	_ eventlog.Log    = (*Log)(nil)
-	_ eventlog.Lister = (*Log)(nil)
+	_ eventlog.Log        = (*Log)(nil)
+	_ eventlog.Lister     = (*Log)(nil)
+	_ eventlog.Identifier = (*Log)(nil)
 )
 
 // partition is what is known of a partition without looking into the file.
@@ -138,9 +139,9 @@ func open(path string, readOnly bool, o Options) (*Log, error) {
 	l.writer.tailBytes = o.TailBytes
 	err = l.load()
 	if err == nil && !readOnly {
-		// A killed process may have written without syncing: an empty commit
-		// makes all that was found durable before anybody sees it.
-		err = f.update(func(*bbolt.Tx) error { return nil })
+		// A killed process may have written without syncing: a commit makes all
+		// that was found durable before anybody sees it.
+		err = f.update(drawIDs)
 	}
 	if err != nil {
 		f.close()
@@ -288,6 +289,43 @@ func (l *Log) Start(ctx context.Context, topic string, part int32) (int64, error
 		err = fmt.Errorf("start of %s/%d: %w", topic, part, err)
 	}
 	return 0, err
+}
+
+// TopicID implements [eventlog.Identifier]: a UUID that was drawn when the topic was
+// made. A file of before topics had ids gets them when it is opened for writing;
+// until then it is "".
+func (l *Log) TopicID(ctx context.Context, topic string) (id string, err error) {
+	_, err = l.find(topic, 0)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = l.look(func(tx *bbolt.Tx) (err error) { id, err = readID(tx, topic); return err })
+	}
+	if err != nil {
+		return "", fmt.Errorf("id of %s: %w", topic, err)
+	}
+	return id, nil
+}
+
+// look looks into the file as it is now. What f finds mangled is damage.
+func (l *Log) look(f func(*bbolt.Tx) error) error {
+	l.filemu.RLock()
+	defer l.filemu.RUnlock()
+	select {
+	case <-l.done:
+		return eventlog.ErrClosed
+	default:
+	}
+	if l.file == nil {
+		return fmt.Errorf("%s could not be opened again after a failed write", l.path)
+	}
+	return l.file.view(func(tx *bbolt.Tx) error {
+		if err := f(tx); err != nil {
+			return l.damaged(err)
+		}
+		return nil
+	})
 }
 
 // Close implements [eventlog.Log]. An append being written is finished and

@@ -16,7 +16,9 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // The buckets of a file. A partition's bucket lies in logBucket under the
@@ -26,6 +28,7 @@ var (
 	metaBucket   = []byte("drivetrain.log")
 	topicsBucket = []byte("topics") // name → number of partitions, big-endian
 	logBucket    = []byte("log")
+	idsBucket    = []byte("ids")    // name → id of this creation, see Log.TopicID
 	formatKey    = []byte("format") // one byte
 )
 
@@ -295,7 +298,43 @@ func writeTopic(tx *bbolt.Tx, t eventlog.Topic) error {
 			return err
 		}
 	}
-	return tx.Bucket(topicsBucket).Put([]byte(t.Name), binary.BigEndian.AppendUint32(nil, uint32(t.Partitions)))
+	if err := tx.Bucket(topicsBucket).Put([]byte(t.Name), binary.BigEndian.AppendUint32(nil, uint32(t.Partitions))); err != nil {
+		return err
+	}
+	return drawID(tx, []byte(t.Name))
+}
+
+// drawID gives a topic an id, unless it has one.
+func drawID(tx *bbolt.Tx, topic []byte) error {
+	ids, err := tx.CreateBucketIfNotExists(idsBucket)
+	if err != nil || ids.Get(topic) != nil {
+		return err
+	}
+	id := clock.NewID(clock.System)
+	return ids.Put(topic, id[:])
+}
+
+// drawIDs gives ids to the topics of a file that was written before they had them.
+// With nothing to give it is an empty commit.
+func drawIDs(tx *bbolt.Tx) error {
+	return tx.Bucket(topicsBucket).ForEach(func(topic, _ []byte) error { return drawID(tx, topic) })
+}
+
+// readID returns a topic's id, "" if it has none.
+func readID(tx *bbolt.Tx, topic string) (string, error) {
+	ids := tx.Bucket(idsBucket)
+	if ids == nil {
+		return "", nil
+	}
+	var id event.ID
+	switch value := ids.Get([]byte(topic)); {
+	case value == nil:
+		return "", nil
+	case len(value) != len(id):
+		return "", fmt.Errorf("the id of topic %.80q is mangled", topic)
+	default:
+		return event.ID(value).String(), nil
+	}
 }
 
 // findEnd returns where a partition ends. If that is damaged, the error says

@@ -80,6 +80,29 @@ func TestTheFirstFormatIsReadForEver(t *testing.T) {
 	}
 }
 
+// TestTopicsOfBeforeTheyHadIDsGetOnes opens a file without ids: as it is, for
+// writing, and again.
+func TestTopicsOfBeforeTheyHadIDsGetOnes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "copy.db")
+	write(t, path, read(t, filepath.Join("testdata", "v1.db")))
+	id := func(l *boltlog.Log, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		id, err := l.TopicID(t.Context(), "app.events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	before, first, again := id(boltlog.OpenReadOnly(path)), id(boltlog.Open(path, boltlog.Options{})), id(boltlog.OpenReadOnly(path))
+	if before != "" || first == "" || again != first {
+		t.Errorf("ids %q, %q, %q", before, first, again)
+	}
+}
+
 // TestTodaysFormatIsTheFirst fails when what is written today reads otherwise
 // than the kept listing says.
 func TestTodaysFormatIsTheFirst(t *testing.T) {

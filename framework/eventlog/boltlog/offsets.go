@@ -104,17 +104,7 @@ func (l *Log) Committed(ctx context.Context, group, topic string, part int32) (n
 }
 
 func (l *Log) committed(key []byte) (next int64, known bool, err error) {
-	l.filemu.RLock()
-	defer l.filemu.RUnlock()
-	select {
-	case <-l.done:
-		return 0, false, eventlog.ErrClosed
-	default:
-	}
-	if l.file == nil {
-		return 0, false, fmt.Errorf("%s could not be opened again after a failed write", l.path)
-	}
-	err = l.file.view(func(tx *bbolt.Tx) error {
+	err = l.look(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(offsetsBucket)
 		if b == nil {
 			return nil
@@ -125,7 +115,7 @@ func (l *Log) committed(key []byte) (next int64, known bool, err error) {
 		}
 		next, err = unpackOffset(key, value)
 		if err != nil {
-			return l.damaged(fmt.Errorf("a committed offset is mangled: %w", err))
+			return fmt.Errorf("a committed offset is mangled: %w", err)
 		}
 		return nil
 	})

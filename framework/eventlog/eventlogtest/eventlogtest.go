@@ -81,6 +81,7 @@ func Reopen(t *testing.T, open func(t *testing.T, dir string) eventlog.Log) {
 		{"appends go on where they ended", reopenGoesOn},
 		{"a log closed at once is a log", reopenEmpty},
 		{"what groups committed is found again", reopenFindsOffsets},
+		{"a topic is the same one, and none of another log", reopenFindsIDs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

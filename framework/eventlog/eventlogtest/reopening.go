@@ -98,3 +98,30 @@ func reopenFindsOffsets(t *testing.T, open func(*testing.T, string) eventlog.Log
 	f.wantCommitted("app.one", topic, 1, -1)
 	f.wantEnd(topic, 0, 9)
 }
+
+func reopenFindsIDs(t *testing.T, open func(*testing.T, string) eventlog.Log) {
+	id := func(dir string) string {
+		l := open(t, dir)
+		defer l.Close()
+		ids, ok := l.(eventlog.Identifier)
+		if !ok {
+			t.Skip("not an eventlog.Identifier")
+		}
+		if err := l.Ensure(t.Context(), eventlog.Topic{Name: "a", Partitions: 2}); err != nil {
+			t.Fatal(err)
+		}
+		id, err := ids.TopicID(t.Context(), "a")
+		if err != nil || id == "" {
+			t.Fatalf("id %q, %v", id, err)
+		}
+		return id
+	}
+	dir := t.TempDir()
+	first := id(dir)
+	if again := id(dir); again != first {
+		t.Errorf("the same topic is %s, then %s", first, again)
+	}
+	if other := id(t.TempDir()); other == first {
+		t.Errorf("two topics are %s", first)
+	}
+}

@@ -161,8 +161,10 @@ func TestRunsAreCutAtTheirLimits(t *testing.T) {
 	}
 	for _, c := range []struct{ n, size, want int }{
 		{5, 10, 5}, {10_001, 0, 10_000}, {3, maxRunBytes / 2, 2}, {2, 2 * maxRunBytes, 1}, {0, 0, 0},
+		{10_000, 10, 10_000}, {4, maxRunBytes / 4, 4}, {5, maxRunBytes / 4, 4}, {1, 2 * maxRunBytes, 1},
 	} {
-		if n, weighs := bounded(of(c.n, c.size)); n != c.want || weighs != n*(c.size+overhead) {
+		f := fetched{records: of(c.n, c.size), bytes: c.n * (c.size + overhead)}
+		if n, weighs := f.bounded(); n != c.want || weighs != n*(c.size+overhead) {
 			t.Errorf("of %d records of %d bytes: %d that weigh %d, want %d", c.n, c.size, n, weighs, c.want)
 		}
 	}

@@ -74,8 +74,9 @@ type Config struct {
 	FetchWait time.Duration
 	// ReadAhead bounds the bytes that wait for one reader, counting 200 for
 	// each record beside its own. A fetch under way may come on top: a quarter
-	// of this, or one batch. A full feed costs one fetch that is thrown away, so
-	// small values cost work. 64 KiB to 1 GiB, default 4 MiB.
+	// of this and 512 KiB at most, as it was sent, or one batch. A full feed costs
+	// one fetch that is thrown away, so small values cost work. 64 KiB to 1 GiB,
+	// default 4 MiB.
 	ReadAhead int
 	// Markers makes readers return the markers that end others' transactions, as
 	// records without a header, so that the last offset before the end is always

@@ -91,7 +91,7 @@ type slot struct {
 // Limits of what a broker sends at once.
 const (
 	fetchBytes = 16 << 20
-	maxFetch   = 1 << 20 // of one partition
+	maxFetch   = 512 << 10 // of one partition; compressed, it may be several times as much
 )
 
 func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, error) {
@@ -242,6 +242,7 @@ type feed struct {
 // fetched is what one fetch brought.
 type fetched struct {
 	records []*kgo.Record
+	bytes   int   // their weight
 	start   int64 // first offset that the partition still had
 }
 
@@ -253,10 +254,12 @@ func (f *feed) put(p *kgo.FetchPartition) {
 		return
 	}
 	if len(p.Records) > 0 && f.err == nil {
-		f.queue = append(f.queue, fetched{p.Records, p.LogStartOffset})
+		got := fetched{records: p.Records, start: p.LogStartOffset}
 		for _, r := range p.Records {
-			f.bytes += weight(r)
+			got.bytes += weight(r)
 		}
+		f.queue = append(f.queue, got)
+		f.bytes += got.bytes
 	}
 	if p.Err != nil && f.err == nil {
 		f.err = p.Err
@@ -293,9 +296,10 @@ func (f *feed) take() (run []*kgo.Record, start int64, err error) {
 		return nil, 0, f.err
 	}
 	head := &f.queue[0]
-	n, size := bounded(head.records)
+	n, size := head.bounded()
 	run, start = head.records[:n], head.start
 	head.records = head.records[n:]
+	head.bytes -= size
 	f.bytes -= size
 	if len(head.records) == 0 {
 		f.queue[0] = fetched{}
@@ -316,10 +320,13 @@ const (
 
 // bounded returns how many records from the front keep the limits, and their
 // weight.
-func bounded(rs []*kgo.Record) (n, weighs int) {
+func (f *fetched) bounded() (n, weighs int) {
+	if all := len(f.records); all <= maxRun && f.bytes <= maxRunBytes+all*overhead {
+		return all, f.bytes
+	}
 	size := 0
-	for n < len(rs) && n < maxRun {
-		b := bytesOf(rs[n])
+	for n < len(f.records) && n < maxRun {
+		b := bytesOf(f.records[n])
 		if n > 0 && size+b > maxRunBytes {
 			break
 		}

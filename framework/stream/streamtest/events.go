@@ -50,11 +50,25 @@ func (r *Run) Commit(topic, aggregate, id string, at time.Time, facts ...Fact) {
 	}
 }
 
+// Heartbeat appends a heartbeat of the owner to each partition of an events topic: at
+// that time nothing older is expected. So the watermark of its source gets to at less
+// stream.Events.Late.
+func (r *Run) Heartbeat(topic string, at time.Time) {
+	r.t.Helper()
+	for part := range int32(r.topics[topic]) {
+		r.claim(topic, part)
+		r.sim.SendTo(topic, part, eventlog.Record{Header: partition.HeartbeatHeader(term, at.UnixNano())})
+	}
+}
+
+// term is that of the run as an owner.
+var term = partition.Claim{Epoch: 1, Owner: event.ID{1}}
+
 // claim makes the run the owner of a partition.
 func (r *Run) claim(topic string, part int32) {
 	at := topic + "\x00" + string(rune(part))
 	if !r.commits.claimed[at] {
 		r.commits.claimed[at] = true
-		r.sim.SendTo(topic, part, eventlog.Record{Header: partition.ClaimHeader(partition.Claim{Epoch: 1, Owner: event.ID{1}})})
+		r.sim.SendTo(topic, part, eventlog.Record{Header: partition.ClaimHeader(term)})
 	}
 }

@@ -116,6 +116,7 @@ func ExampleRun_Commit() {
 	run := streamtest.New(t, top, streamtest.Topics{"app.events": 2, "bumps": 2})
 	run.Commit("app.events", "post", "7", noon, streamtest.Fact{Type: "post.bumped", Data: bumped{"maya"}})
 	run.Commit("app.events", "post", "7", noon, streamtest.Fact{Type: "post.published", Data: struct{}{}})
+	run.Heartbeat("app.events", noon.Add(time.Minute)) // closes windows, if there were any
 	for _, b := range streamtest.Decode[bumped](t, run.Published("bumps")) {
 		fmt.Println(b.By)
 	}

@@ -104,7 +104,8 @@ func (r *Run) record(key string, v any, at time.Time) eventlog.Record {
 // source to get to at less Late.
 //
 // There is no other way in production either: a topic of which one partition is
-// silent holds its windows open. So the elements are real: everything downstream
+// silent holds its windows open, but for heartbeats (Run.Heartbeat) and what
+// Source.Mark recognises. So the elements are real: everything downstream
 // folds them. Let v be what the topology filters out, or what the test's
 // expectations allow for; where Source.Time reads the value, v must say at.
 func (r *Run) Advance(topic string, at time.Time, v any) {

@@ -15,17 +15,25 @@ type loop struct {
 	client   *kgo.Client
 	session  *kgo.GroupTransactSession // nil: no transactions
 	every    time.Duration             // between commits
+	window   int64                     // milliseconds; 0: balances
 	accounts map[string]*Account
+	open     map[int32]*counts // the window under way, of each partition
 	entry    Entry
 	failed   error // of a record that was produced
 	begun    bool  // something is to be committed
 	last     time.Time
 }
 
+// counts are the counts of a window.
+type counts struct {
+	start int64 // Unix milliseconds
+	of    map[string]int64
+}
+
 // bare runs a bare loop until ctx ends.
-func bare(ctx context.Context, transactions bool, brokers []string, group string) (err error) {
-	l := &loop{every: time.Second, accounts: make(map[string]*Account), last: time.Now()}
-	opts := []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(inTopic),
+func bare(ctx context.Context, j job, transactions bool, brokers []string, group string) (err error) {
+	l := &loop{every: time.Second, window: j.window.Milliseconds(), accounts: make(map[string]*Account), open: make(map[int32]*counts), last: time.Now()}
+	opts := []kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(j.entries),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.DefaultProduceTopic(outTopic),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(200_000)}
 	if transactions {
@@ -87,17 +95,46 @@ func (l *loop) fold(ctx context.Context, r *kgo.Record) error {
 	if err := json.Unmarshal(r.Value, &l.entry); err != nil {
 		return err
 	}
+	if l.window > 0 {
+		return l.count(ctx, r)
+	}
 	a := l.accounts[l.entry.Account]
 	if a == nil {
 		a = &Account{}
 		l.accounts[l.entry.Account] = a
 	}
 	a.add(&l.entry)
-	value, err := json.Marshal(a)
+	return l.write(ctx, r.Key, a, r.Timestamp)
+}
+
+// count counts an entry, and writes a window's counts out when one comes that is
+// past it: a partition's entries are in the order of their time.
+func (l *loop) count(ctx context.Context, r *kgo.Record) error {
+	start := l.entry.At - l.entry.At%l.window
+	w := l.open[r.Partition]
+	if w == nil {
+		w = &counts{start: start, of: make(map[string]int64)}
+		l.open[r.Partition] = w
+	}
+	if start > w.start {
+		for account, n := range w.of {
+			if err := l.write(ctx, []byte(account), &Count{w.start, n}, time.UnixMilli(w.start+l.window)); err != nil {
+				return err
+			}
+		}
+		w.start = start
+		clear(w.of)
+	}
+	w.of[l.entry.Account]++
+	return nil
+}
+
+func (l *loop) write(ctx context.Context, key []byte, v any, at time.Time) error {
+	value, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	l.client.Produce(ctx, &kgo.Record{Key: r.Key, Value: value, Timestamp: r.Timestamp}, l.produced)
+	l.client.Produce(ctx, &kgo.Record{Key: key, Value: value, Timestamp: at}, l.produced)
 	return nil
 }
 

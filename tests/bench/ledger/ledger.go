@@ -35,27 +35,40 @@ func (a *Account) add(e *Entry) {
 	a.LastAt = e.At
 }
 
-// Topology is the ledger: one operator between two topics.
-func Topology(group string, mode stream.Mode) *stream.Topology {
+// Count is how many entries an account had in a window.
+type Count struct {
+	Start int64 `json:"start"` // of the window, Unix milliseconds
+	Count int64 `json:"count"`
+}
+
+// topology is the ledger: one operator between two topics.
+func (j job) topology(group string) *stream.Topology {
 	t := &stream.Topology{Name: group}
-	entries := stream.From(t, &stream.Source[Entry]{Name: "entries", Topic: inTopic, Group: group,
+	entries := stream.From(t, &stream.Source[Entry]{Name: "entries", Topic: j.entries, Group: group,
 		Decode: func(r *stream.Record, e *Entry) error { return json.Unmarshal(r.Value, e) },
 		Time:   func(_ *stream.Record, e *Entry) time.Time { return time.UnixMilli(e.At) }})
-	accounts, _ := stream.Via(entries, &stream.Process[Account, Entry, Account]{Name: "accounts", State: fast,
+	if j.window > 0 {
+		counts, _ := stream.Windowed(entries, &stream.Window[Entry, int64, Count]{Name: "counts", Size: j.window, Acc: of[int64](),
+			Fold:   func(n int64, _ Entry) int64 { return n + 1 },
+			Result: func(s stream.Span, n int64) Count { return Count{s.Start.UnixMilli(), n} }})
+		stream.To(counts, &stream.Publish[Count]{Name: "windows", Topic: outTopic, Mode: j.mode, Codec: of[Count]()})
+		return t
+	}
+	accounts, _ := stream.Via(entries, &stream.Process[Account, Entry, Account]{Name: "accounts", State: of[Account](),
 		OnEvent: func(c *stream.Context[Account, Account], e Entry) error {
 			a := c.State()
 			a.add(&e)
 			c.Emit(*a)
 			return nil
 		}})
-	stream.To(accounts, &stream.Publish[Account]{Name: "balances", Topic: outTopic, Mode: mode, Codec: fast})
+	stream.To(accounts, &stream.Publish[Account]{Name: "balances", Topic: outTopic, Mode: j.mode, Codec: of[Account]()})
 	return t
 }
 
-// fast is the codec of accounts, in the topic and in snapshots.
-var fast = stream.Of[Account](codec{})
+// of is the codec of what lies in the topic and in snapshots: goccy's JSON, as
+// the bare loops use it.
+func of[T any]() stream.Codec[T] { return stream.Of[T](codec{}) }
 
-// codec is goccy's JSON, as the bare loops use it.
 type codec struct{}
 
 func (codec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }

@@ -8,11 +8,19 @@
 //
 // It reads ledger-events (JSON, keyed by account), writes an account's new balance
 // to ledger-balances for each entry, commits what it has done as the group's
-// offsets, and ends at SIGTERM. MODE, plain or transactional, says how ours
-// publishes. CPUPROFILE names a file for a profile of the whole run.
+// offsets, and ends at SIGTERM. The environment may set:
+//
+//	MODE         plain (default) or transactional: how ours publishes
+//	ENTRIES      another topic to read
+//	WINDOW       such as 10m: count each account's entries by tumbling windows of
+//	             this size in event time, in place of balances, and write a count when
+//	             its window has ended
+//	CPUPROFILE   a file for a profile of the whole run
+//	HEAPPROFILE  a file for a profile of the heap at its end
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -33,6 +41,30 @@ const (
 	outTopic = "ledger-balances"
 )
 
+// job is what the environment asks for.
+type job struct {
+	entries string // the topic
+	mode    stream.Mode
+	window  time.Duration // 0: balances
+}
+
+func asked() (j job, err error) {
+	j.entries = cmp.Or(os.Getenv("ENTRIES"), inTopic)
+	switch mode := os.Getenv("MODE"); mode {
+	case "", "plain":
+	case "transactional":
+		j.mode = stream.Transactional
+	default:
+		return j, fmt.Errorf("MODE is %q: want plain or transactional", mode)
+	}
+	if text := os.Getenv("WINDOW"); text != "" {
+		if j.window, err = time.ParseDuration(text); err != nil || j.window <= 0 {
+			return j, fmt.Errorf("WINDOW is %q: want a duration such as 10m", text)
+		}
+	}
+	return j, nil
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -43,38 +75,48 @@ func main() {
 }
 
 func profiled(f func() error) error {
-	path := os.Getenv("CPUPROFILE")
-	if path == "" {
-		return f()
+	if path := os.Getenv("CPUPROFILE"); path != "" {
+		out, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer out.Close()
+		if err := pprof.StartCPUProfile(out); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
+	err := f()
+	if path := os.Getenv("HEAPPROFILE"); path != "" && err == nil {
+		err = heap(path)
+	}
+	return err
+}
+
+func heap(path string) error {
 	out, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	if err := pprof.StartCPUProfile(out); err != nil {
-		return err
-	}
-	defer pprof.StopCPUProfile()
-	return f()
+	return pprof.WriteHeapProfile(out)
 }
 
 func run(ctx context.Context, args []string) error {
+	j, err := asked()
 	switch {
+	case err != nil:
+		return err
 	case len(args) == 3 && (args[0] == "fold" || args[0] == "txn"):
-		return bare(ctx, args[0] == "txn", strings.Split(args[1], ","), args[2])
+		return bare(ctx, j, args[0] == "txn", strings.Split(args[1], ","), args[2])
 	case len(args) == 3:
-		return ours(ctx, strings.Split(args[0], ","), args[1], args[2])
+		return ours(ctx, j, strings.Split(args[0], ","), args[1], args[2])
 	}
 	return fmt.Errorf("usage: ledger BROKERS GROUP FOLDER, or ledger fold|txn BROKERS GROUP")
 }
 
 // ours runs the topology until ctx ends.
-func ours(ctx context.Context, brokers []string, group, folder string) error {
-	mode, ok := map[string]stream.Mode{"": stream.Plain, "plain": stream.Plain, "transactional": stream.Transactional}[os.Getenv("MODE")]
-	if !ok {
-		return fmt.Errorf("MODE is %q: want plain or transactional", os.Getenv("MODE"))
-	}
+func ours(ctx context.Context, j job, brokers []string, group, folder string) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	log, err := kafkalog.Open(ctx, kafkalog.Config{Brokers: brokers, Logger: logger})
 	if err != nil {
@@ -85,7 +127,7 @@ func ours(ctx context.Context, brokers []string, group, folder string) error {
 	if err != nil {
 		return err
 	}
-	runner, err := stream.NewRunner(Topology(group, mode), stream.Config{Log: log, Snapshots: snapshots, SnapshotEvery: 5 * time.Second, Logger: logger})
+	runner, err := stream.NewRunner(j.topology(group), stream.Config{Log: log, Snapshots: snapshots, SnapshotEvery: 5 * time.Second, Logger: logger})
 	if err != nil {
 		return err
 	}

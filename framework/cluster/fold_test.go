@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	json "github.com/goccy/go-json"
+
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
+)
+
+// members is an aggregate whose events are JSON of 105 bytes.
+type members struct{ codec event.Codec }
+
+type joined struct {
+	Member string `json:"member"`
+	Guest  bool   `json:"guest"`
+	Note   string `json:"note"`
+	At     int64  `json:"at"`
+}
+
+func (members) TypeName() string                { return "tribe" }
+func (members) Zero() any                       { return new(int) }
+func (members) StateJSON(s any) ([]byte, error) { return json.Marshal(s) }
+func (m members) Fold(s any, _ string, data []byte) error {
+	var e joined
+	if err := m.codec.Unmarshal(data, &e); err != nil {
+		return err
+	}
+	*s.(*int)++
+	return nil
+}
+
+type goccy struct{}
+
+func (goccy) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (goccy) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// long writes one aggregate's events, between which others' lie, and returns what
+// an owner holds of it when it must fold it anew.
+func long(t testing.TB, log eventlog.Log, kind Aggregate, events, others int) (*Owner, []byte, *aggregate) {
+	t.Helper()
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	key, a := partition.Key("tribe", "hikers"), &aggregate{at: nowhere, kind: kind}
+	e := event.Envelope{Type: "tribe.joined", Epoch: 1, Count: 1, Time: noon}
+	for a.offsets.count < events {
+		var batch []eventlog.Record
+		for n := range 64 {
+			e.Version = uint64(a.offsets.count + 1)
+			data := fmt.Appendf(nil, `{"member":"member-%08d","guest":true,"note":"comes with two friends, and leaves early","at":1767225600000}`, a.offsets.count)
+			k := key
+			if n%(others+1) != 0 {
+				k = partition.Key("tribe", "others")
+			}
+			batch = append(batch, eventlog.Record{Key: k, Header: e.Append(nil), Value: data})
+		}
+		base, err := log.Append(t.Context(), topic, 0, batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 0; n < len(batch) && a.offsets.count < events; n += others + 1 {
+			a.offsets.add(base + int64(n))
+		}
+	}
+	a.folded = uint64(events)
+	o := &Owner{cfg: OwnerConfig{Log: log, Topic: topic, AppendTimeout: time.Minute, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	return o, key, a
+}
+
+// counted counts the readers of a log.
+type counted struct {
+	eventlog.Log
+	readers int
+}
+
+func (l *counted) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	l.readers++
+	return l.Log.Read(topic, part, from)
+}
+
+// On a broker a reader costs some round trips: a fold of many events that lie near
+// each other takes one.
+func TestAnAggregateIsFoldedAgainByOneReader(t *testing.T) {
+	log := &counted{Log: memlog.New()}
+	o, key, a := long(t, log, members{event.JSON}, 1000, 3)
+	if err := o.refold(t.Context(), key, a); err != nil {
+		t.Fatal(err)
+	}
+	if got := *a.state.(*int); got != 1000 || a.version != 1000 || log.readers != 1 {
+		t.Errorf("folded %d events to version %d with %d readers, want 1000 and one", got, a.version, log.readers)
+	}
+}
+
+// interrupted ends each read after some runs.
+type interrupted struct {
+	eventlog.Log
+	cancel context.CancelFunc
+}
+
+func (l *interrupted) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	r, err := l.Log.Read(topic, part, from)
+	return &brief{Reader: r, of: l}, err
+}
+
+type brief struct {
+	eventlog.Reader
+	of   *interrupted
+	runs int
+}
+
+func (r *brief) Next(ctx context.Context) ([]eventlog.Record, error) {
+	if r.runs++; r.runs > 1 {
+		r.of.cancel()
+		return nil, context.Canceled
+	}
+	run, err := r.Reader.Next(ctx)
+	return run[:min(len(run), 100)], err
+}
+
+// A fold that is interrupted goes on where it was, and folds no event twice.
+func TestAFoldGoesOnWhereItWas(t *testing.T) {
+	log := &interrupted{Log: memlog.New()}
+	o, key, a := long(t, log, members{event.JSON}, 1000, 0)
+	for attempt := 1; ; attempt++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		log.cancel = cancel
+		err := o.refold(ctx, key, a)
+		cancel()
+		if err == nil {
+			break
+		}
+		if a.state != nil || attempt > 20 {
+			t.Fatalf("after attempt %d, which failed: %v, state %v", attempt, err, a.state)
+		}
+	}
+	if got := *a.state.(*int); got != 1000 {
+		t.Errorf("folded %d events, want 1000", got)
+	}
+}
+
+// BenchmarkFoldAgain folds one aggregate of 10,000 events out of a log where they
+// lie together. An operation is the whole fold.
+func BenchmarkFoldAgain(b *testing.B) {
+	logs := map[string]func() eventlog.Log{
+		"memlog": func() eventlog.Log { return memlog.New() },
+		"boltlog": func() eventlog.Log {
+			log, err := boltlog.Open(filepath.Join(b.TempDir(), "log.db"), boltlog.Options{TailBytes: -1})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { log.Close() })
+			return log
+		},
+	}
+	kinds := map[string]Aggregate{"nothing": members{nothing{}}, "goccy": members{goccy{}}, "json": members{event.JSON}}
+	for _, log := range []string{"memlog", "boltlog"} {
+		for _, codec := range []string{"nothing", "goccy", "json"} {
+			b.Run(fmt.Sprintf("log=%s/codec=%s", log, codec), func(b *testing.B) {
+				o, key, a := long(b, logs[log](), kinds[codec], 10_000, 0)
+				b.ReportAllocs()
+				for b.Loop() {
+					a.state = nil
+					if err := o.refold(b.Context(), key, a); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/fold")
+			})
+		}
+	}
+}
+
+// nothing is a codec that reads nothing.
+type nothing struct{}
+
+func (nothing) Marshal(any) ([]byte, error) { return nil, nil }
+func (nothing) Unmarshal([]byte, any) error { return nil }
