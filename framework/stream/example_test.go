@@ -205,6 +205,25 @@ func result(s stream.Span, n int) string {
 
 func count(n int, _ Click) int { return n + 1 }
 
+func ExampleIntake() {
+	// A process runs this topology, which copies the topic "clicks".
+	intake := &stream.Intake{Name: "click-intake", Topic: "clicks", Partitions: 1}
+	_ = intake.Topology()
+
+	// This one reads the copy, today or in its next version, whatever is left of the topic.
+	t := &stream.Topology{Name: "example", Version: 2, Partitions: 1}
+	clicks := stream.From(t, &stream.Source[Click]{Name: "clicks", Intake: intake, Decode: decode[Click]})
+	out(clicks)
+
+	run := streamtest.New(printing{}, t, streamtest.Topics{intake.CopyTopic(): 1, "out": 1})
+	run.Take(intake, "maya", Click{"/start"}, noon)
+	run.Take(intake, "tomasz", Click{"/pay"}, noon)
+	show(run)
+	// Output:
+	// maya {"page":"/start"}
+	// tomasz {"page":"/pay"}
+}
+
 func ExampleWindow_tumbling() {
 	t := &stream.Topology{Name: "example"}
 	perMinute, late := stream.Windowed(clicks(t), &stream.Window[Click, int, string]{Name: "per-minute",

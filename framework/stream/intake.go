@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -62,9 +63,22 @@ func (i *Intake) Topology() *Topology {
 
 const copyShuffle = "copy"
 
-// topic returns the copy's.
-func (i *Intake) topic() string {
+// CopyTopic returns the topic in which the copy lies.
+func (i *Intake) CopyTopic() string {
 	return (&stage{of: &Topology{Name: i.Name}, name: copyShuffle}).shuffleTopic()
+}
+
+// Copy returns the record that the copy of a partition holds for r, for a test that
+// writes one; see streamtest.Run.Take. A partition's offsets are to be 0, 1, 2 and so
+// on.
+func (i *Intake) Copy(part int32, r eventlog.Record) (eventlog.Record, error) {
+	from := &Record{Headers: r.Header, Value: r.Value}
+	if r.At != 0 {
+		from.Time = time.UnixMilli(r.At)
+	}
+	d := partition.Derived{Fold: 1, Source: partition.Source{Partition: part}, Number: uint64(r.Offset) + 1, Offset: r.Offset, Port: 1, Mark: partition.NoMark}
+	value, err := appendCopied(nil, from)
+	return eventlog.Record{Key: r.Key, Header: d.Append(nil), Value: value}, err
 }
 
 // copyFormat is the version of what appendCopied writes.
@@ -134,10 +148,10 @@ func (j *copied) restore(b []byte) (rest []byte, err error) {
 // check returns what is wrong with a source's declaration.
 func (src *Source[T]) check() error {
 	switch {
-	case src.Decode == nil || src.Late < 0:
-		return fmt.Errorf("set Decode; Late is %v, want none below zero", src.Late)
-	case (src.Topic == "") == (src.Intake == nil):
-		return errors.New("set Topic, or Intake in its place")
+	case src.Topic == "" && src.Intake == nil || src.Decode == nil || src.Late < 0:
+		return fmt.Errorf("set Topic and Decode; Late is %v, want none below zero", src.Late)
+	case src.Topic != "" && src.Intake != nil:
+		return errors.New("set Topic, or Intake in its place, not both")
 	case src.Intake != nil && src.Uncommitted:
 		return errors.New("Uncommitted is the Intake's to say")
 	}
@@ -148,7 +162,7 @@ func (src *Source[T]) check() error {
 func (src *Source[T]) stage(t *Topology) *stage {
 	s := &stage{of: t, name: src.Name, topic: src.Topic, group: cmp.Or(src.Group, t.Name), foreign: true, committed: !src.Uncommitted}
 	if src.Intake != nil {
-		s.topic, s.foreign, s.committed = src.Intake.topic(), false, false
+		s.topic, s.foreign, s.committed = src.Intake.CopyTopic(), false, false
 	}
 	return s
 }

@@ -95,10 +95,10 @@ func TestACopyIsReadAsTheTopicWouldBe(t *testing.T) {
 		if err := in.Settle(); err != nil {
 			t.Fatal(err)
 		}
-		out := Simulate(mirror(1, &Source[string]{Intake: clicksIn}), SimulationConfig{Seed: seed, Topics: map[string]int{clicksIn.topic(): 3, "seen": 1}, Faults: 0.7})
-		for p, log := range in.Records(clicksIn.topic()) {
+		out := Simulate(mirror(1, &Source[string]{Intake: clicksIn}), SimulationConfig{Seed: seed, Topics: map[string]int{clicksIn.CopyTopic(): 3, "seen": 1}, Faults: 0.7})
+		for p, log := range in.Records(clicksIn.CopyTopic()) {
 			for _, rec := range log {
-				out.SendTo(clicksIn.topic(), int32(p), rec)
+				out.SendTo(clicksIn.CopyTopic(), int32(p), rec)
 			}
 		}
 		for !out.Done() {
@@ -149,7 +149,7 @@ func TestAnIntakeWithoutSnapshotsStopsOnceItsTopicHasLostWhatItCopied(t *testing
 	b, log := memBench(t, map[string]int{"clicks": 1})
 	b.send("clicks", 0, "a", "1", "2", "3")
 	_, stop := b.run(clicksIn.Topology())
-	b.until("the copy", func() bool { return len(log.Records(clicksIn.topic(), 0)) == 3 })
+	b.until("the copy", func() bool { return len(log.Records(clicksIn.CopyTopic(), 0)) == 3 })
 	stop()
 	log.Trim("clicks", 0, 1)
 	b.snapshots = snapshot.Memory()
@@ -196,10 +196,10 @@ func TestCopiesOfFormat1AreReadAndWritten(t *testing.T) {
 func TestASourceReadsATopicOrAnIntake(t *testing.T) {
 	decode := func(*Record, *string) error { return nil }
 	for want, src := range map[string]*Source[string]{
-		"set Topic, or Intake in its place": {Name: "a", Topic: "a", Intake: clicksIn, Decode: decode},
-		"set Topic, or Intake":              {Name: "a", Decode: decode},
-		"set Decode":                        {Name: "a", Topic: "a"},
-		"Uncommitted":                       {Name: "a", Intake: clicksIn, Uncommitted: true, Decode: decode},
+		"not both":                {Name: "a", Topic: "a", Intake: clicksIn, Decode: decode},
+		"a: set Topic and Decode": {Name: "a", Decode: decode},
+		"b: set Topic and Decode": {Name: "b", Topic: "a"},
+		"Uncommitted":             {Name: "a", Intake: clicksIn, Uncommitted: true, Decode: decode},
 	} {
 		func() {
 			defer func() {

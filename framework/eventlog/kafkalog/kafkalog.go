@@ -74,7 +74,7 @@ type Config struct {
 	FetchWait time.Duration
 	// ReadAhead bounds the bytes that wait for one reader, counting 200 for
 	// each record beside its own. A fetch under way may come on top: a quarter
-	// of this and 512 KiB at most, as it was sent, or one batch. A full feed costs
+	// of this and 1 MiB at most, as it was sent, or one batch. A full feed costs
 	// one fetch that is thrown away, so small values cost work. 64 KiB to 1 GiB,
 	// default 4 MiB.
 	ReadAhead int

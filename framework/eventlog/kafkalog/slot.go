@@ -91,7 +91,7 @@ type slot struct {
 // Limits of what a broker sends at once.
 const (
 	fetchBytes = 16 << 20
-	maxFetch   = 512 << 10 // of one partition; compressed, it may be several times as much
+	maxFetch   = 1 << 20 // of one partition, as it is sent: less costs a replay more than it saves memory
 )
 
 func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, error) {

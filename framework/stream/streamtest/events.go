@@ -8,6 +8,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
 )
 
 // commits makes commits as the owner of an events topic would.
@@ -71,4 +72,21 @@ func (r *Run) claim(topic string, part int32) {
 		r.commits.claimed[at] = true
 		r.sim.SendTo(topic, part, eventlog.Record{Header: partition.ClaimHeader(term)})
 	}
+}
+
+// Take appends to the copy of an intake what that would have copied of a record: with
+// these the run of a topology that reads the copy begins where the intake's ends. The
+// run's Topics name stream.Intake.CopyTopic. The rest is as of Send.
+func (r *Run) Take(in *stream.Intake, key string, v any, at time.Time) {
+	r.t.Helper()
+	topic, rec := in.CopyTopic(), r.record(key, v, at)
+	part := eventlog.PartitionOf(rec.Key, max(r.topics[topic], 1))
+	of := topic + "\x00" + string(rune(part))
+	rec.Offset = r.taken[of]
+	r.taken[of]++
+	copied, err := in.Copy(part, rec)
+	if err != nil {
+		r.t.Fatalf("take in what is under key %q: %v", key, err)
+	}
+	r.sim.SendTo(topic, part, copied)
 }

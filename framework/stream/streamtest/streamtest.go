@@ -52,6 +52,7 @@ type Run struct {
 	topics  Topics
 	seen    map[string]map[int32]int // by topic and partition: what Expect has seen
 	commits commits
+	taken   map[string]int64 // by topic and partition: records that Take has copied
 }
 
 // New returns a run of a topology in which nothing has been sent. It panics where
@@ -61,7 +62,7 @@ func New(t T, topology *stream.Topology, topics Topics) *Run {
 }
 
 func start(t T, topology *stream.Topology, topics Topics, cfg stream.SimulationConfig) *Run {
-	return &Run{t: t, sim: stream.Simulate(topology, cfg), topics: topics, seen: make(map[string]map[int32]int), commits: newCommits()}
+	return &Run{t: t, sim: stream.Simulate(topology, cfg), topics: topics, seen: make(map[string]map[int32]int), commits: newCommits(), taken: make(map[string]int64)}
 }
 
 // Simulation returns what the run stands on, for what the kit has no words for.

@@ -118,7 +118,8 @@ type bench struct {
 
 func newBench(t *testing.T, entries int, skew float64) *bench {
 	b := &bench{addrs: strings.Split(os.Getenv("KAFKA_BROKERS"), ","), folder: t.TempDir(), entries: entries}
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.MaxBufferedRecords(100_000))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.MaxBufferedRecords(100_000),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		t.Fatal(err)
 	}
