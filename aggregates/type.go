@@ -22,9 +22,20 @@ type Type[S, E any] struct {
 	Events event.Types[E] // the names of E's facts in the log
 	Codec  event.Codec    // of the payloads; default event.JSON
 
+	// Version is that of Evolve, and of the Codecs: raise it when they make something
+	// else of the same events, since a snapshot's states are then of no use, and nothing
+	// else tells. What S and the events look like is noticed. Default 1.
+	Version int
+	// StateCodec is how states are kept in snapshots. Default: JSON, if S is a type that
+	// JSON restores as it was; else none are kept, and the state of an aggregate is folded
+	// from its events, when it is first asked for after a restart. event.JSON says that a
+	// type is restored though it does not look so: it marshals and unmarshals itself, say.
+	StateCodec event.Codec
+
 	once    sync.Once
 	catalog *event.Catalog[E]
 	err     error
+	shape   string // empty: no states are kept
 }
 
 var typeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
@@ -44,6 +55,8 @@ func (t *Type[S, E]) check() (err error) {
 		return fmt.Errorf("aggregate type %q: set Evolve", t.Name)
 	case len(t.Events) == 0:
 		return fmt.Errorf("aggregate type %q: set Events", t.Name)
+	case t.Version < 0:
+		return fmt.Errorf("aggregate type %q: Version is %d, want 1 or more", t.Name, t.Version)
 	}
 	if t.catalog, err = t.Events.Catalog(); err != nil {
 		return fmt.Errorf("aggregate type %q: %w", t.Name, err)
@@ -55,6 +68,9 @@ func (t *Type[S, E]) check() (err error) {
 		if err := wire.Check(goType); err != nil {
 			return fmt.Errorf("aggregate type %q: event %q: %w", t.Name, name, err)
 		}
+	}
+	if t.StatesLost() == nil {
+		t.shape = fmt.Sprintf("v%d %s", max(t.Version, 1), t.digest())
 	}
 	return nil
 }

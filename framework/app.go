@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -40,6 +41,7 @@ func New(cfg Config) *App {
 	cfg.RememberAge = cmp.Or(cfg.RememberAge, 24*time.Hour)
 	cfg.RememberCount = cmp.Or(cfg.RememberCount, 100_000)
 	cfg.MaxQueue = cmp.Or(cfg.MaxQueue, 4096)
+	cfg.SnapshotEvery = cmp.Or(cfg.SnapshotEvery, stream.SnapshotEvery)
 	cfg.Clock = cmp.Or(cfg.Clock, clock.System)
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()
@@ -52,8 +54,8 @@ func New(cfg Config) *App {
 		panic(fmt.Errorf("framework: Config.App %q must match %s", cfg.App, appName))
 	case cfg.Partitions < 1 || cfg.Partitions > MaxPartitions:
 		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to %d", cfg.Partitions, MaxPartitions))
-	case min(cfg.AppendTimeout, cfg.CommandWait, cfg.ReadWait, cfg.RememberAge) < 0 || min(cfg.RememberCount, cfg.MaxQueue) < 0:
-		panic("framework: none of Config.AppendTimeout, Config.CommandWait, Config.ReadWait, Config.RememberAge, Config.RememberCount and Config.MaxQueue may be negative")
+	case min(cfg.AppendTimeout, cfg.CommandWait, cfg.ReadWait, cfg.RememberAge, cfg.SnapshotEvery) < 0 || min(cfg.RememberCount, cfg.MaxQueue) < 0:
+		panic("framework: none of Config.AppendTimeout, Config.CommandWait, Config.ReadWait, Config.RememberAge, Config.SnapshotEvery, Config.RememberCount and Config.MaxQueue may be negative")
 	case cfg.Heartbeat != 0 && cfg.Heartbeat < time.Second:
 		panic(fmt.Errorf("framework: Config.Heartbeat is %v, want 0 or at least 1s", cfg.Heartbeat))
 	case cfg.Advertise != "" && CheckAdvertise(cfg.Advertise) != nil:

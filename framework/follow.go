@@ -85,7 +85,7 @@ func (a *App) act(ctx context.Context, p *process, e Effect, attempted func(erro
 }
 
 func (a *App) streamConfig(p *process) stream.Config {
-	return stream.Config{Log: p.Log, Snapshots: p.Snapshots, AppendTimeout: a.cfg.AppendTimeout, Clock: a.cfg.Clock, Logger: a.cfg.Logger}
+	return stream.Config{Log: p.Log, Snapshots: p.Snapshots, SnapshotEvery: a.cfg.SnapshotEvery, AppendTimeout: a.cfg.AppendTimeout, Clock: a.cfg.Clock, Logger: a.cfg.Logger}
 }
 
 // attend looks after the tasks behind a shuffle until ctx ends: it tells them their

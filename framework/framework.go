@@ -42,6 +42,7 @@ type Config struct {
 	RememberAge   time.Duration // how long accepted commands are remembered; default 24 h
 	RememberCount int           // and how many, per partition; default 100,000
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
+	SnapshotEvery time.Duration // between two snapshots of a fold that has moved, where Open brings a place for them; default 10 s
 
 	// Advertise is where other processes of the application reach this one's API:
 	// host:port, which means http, or an http or https URL, perhaps with the path

@@ -153,9 +153,13 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 	types := make(map[string]cluster.Aggregate, len(a.aggregates))
 	for name, t := range a.aggregates {
 		types[name] = t
+		if k, ok := t.(interface{ StatesLost() error }); ok && p.Snapshots != nil && k.StatesLost() != nil {
+			a.cfg.Logger.Info("states are not kept in snapshots; see StateCodec of aggregates.Type", "aggregate", name, "err", k.StatesLost())
+		}
 	}
 	cfg := cluster.OwnerConfig{
-		Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
+		App: a.cfg.App, Log: p.Log, Topic: p.topic, Process: p.self.Process, Aggregates: types,
+		Snapshots: p.Snapshots, SnapshotEvery: a.cfg.SnapshotEvery,
 		AppendTimeout: a.cfg.AppendTimeout, Heartbeat: a.cfg.Heartbeat, MaxQueue: a.cfg.MaxQueue, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),

@@ -12,8 +12,10 @@ import (
 // aggregate is what an owner holds of one aggregate.
 type aggregate struct {
 	key     string
+	at      int32     // its place among the units; nowhere: none yet
 	kind    Aggregate // nil: a type that the program does not declare
-	state   any       // nil: to be folded from the events at offsets
+	state   any       // nil: to be made of packed, or folded from the events at offsets
+	packed  []byte    // while state is nil: the state as a snapshot has brought it; nil: none
 	half    any       // while state is nil: what the first done events give
 	done    int
 	version uint64  // as folded, or as decided in the batch being built if dirty
@@ -22,6 +24,9 @@ type aggregate struct {
 	offsets offsets // of its events, as folded
 	broken  *BrokenError
 }
+
+// nowhere is the place of an aggregate without events.
+const nowhere = -1
 
 // offsets is a list of ascending offsets as differences, one or two bytes each.
 type offsets struct {
@@ -79,7 +84,7 @@ func (l *offsets) between(first, last int64) (out []int64) {
 }
 
 // find returns what the owner holds of key, nil if it has no event.
-func (o *Owner) find(key []byte) *aggregate { return o.aggregates[string(key)] }
+func (o *Owner) find(key []byte) *aggregate { return o.versions.find(key) }
 
 // load returns key's aggregate with its state folded; one without events is not
 // kept until a commit. Its state is nil only while it is dirty: the batch must be
@@ -87,13 +92,16 @@ func (o *Owner) find(key []byte) *aggregate { return o.aggregates[string(key)] }
 func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregate, error) {
 	a := o.find(key)
 	if a == nil {
-		return &aggregate{key: string(key), kind: kind, state: kind.Zero()}, nil
+		return &aggregate{key: string(key), at: nowhere, kind: kind, state: kind.Zero()}, nil
 	}
 	if a.broken != nil {
 		return nil, a.broken
 	}
 	if a.kind == nil { // its events came before the type was asked for
 		a.kind = kind
+	}
+	if a.packed != nil {
+		o.unpack(a)
 	}
 	if a.state == nil && !a.dirty {
 		if err := o.refold(ctx, key, a); err != nil {
@@ -123,6 +131,7 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 		}
 		a.done++
 	}
+	o.versions.change(a) // so that the next snapshot has the state
 	a.state, a.version, a.half = a.half, a.folded, nil
 	return nil
 }
@@ -136,17 +145,11 @@ func (o *Owner) breaks(key []byte, a *aggregate, offset int64, err error) error 
 	return a.broken
 }
 
-// apply folds a commit that took effect and was not decided in this batch.
+// apply folds a commit that has just taken effect and was not decided in this batch.
 func (o *Owner) apply(events []partition.Event) {
-	key := events[0].Key
-	a := o.find(key)
-	if a == nil {
-		kind := o.cfg.Aggregates[typeOf(key)]
-		a = &aggregate{key: string(key), kind: kind}
-		if kind != nil {
-			a.state = kind.Zero()
-		}
-		o.aggregates[a.key] = a
+	a := o.versions.last
+	if a.packed != nil {
+		o.unpack(a)
 	}
 	for i := range events {
 		a.offsets.add(events[i].Offset)
@@ -154,21 +157,18 @@ func (o *Owner) apply(events []partition.Event) {
 			continue
 		}
 		if err := foldEvent(a.kind, a.state, events[i].Type, events[i].Data); err != nil {
-			o.breaks(key, a, events[i].Offset, err)
+			o.breaks(events[i].Key, a, events[i].Offset, err)
 		}
 	}
-	a.folded = events[len(events)-1].Version
 	a.version = a.folded
 }
 
-// confirm notes that a commit whose events are in the state already is in the
-// log.
+// confirm notes that a commit that has just taken effect, and whose events are in
+// the state already, is in the log.
 func (o *Owner) confirm(events []partition.Event) {
-	a := o.find(events[0].Key)
 	for i := range events {
-		a.offsets.add(events[i].Offset)
+		o.versions.last.offsets.add(events[i].Offset)
 	}
-	a.folded = events[len(events)-1].Version
 }
 
 // foldEvent folds one event; a panic of the user's code is an error.

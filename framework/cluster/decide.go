@@ -41,6 +41,7 @@ func (o *Owner) serve(ctx context.Context) error {
 // gather decides the requests that wait, until the batch is full or none is left.
 // It returns once there is something to append.
 func (o *Owner) gather(ctx context.Context) error {
+	o.keep()
 	o.batch = batch{dirty: o.batch.dirty[:0], like: max(len(o.batch.records), 1), bytes: len(o.batch.headers)}
 	todo := o.pending
 	o.pending = nil
@@ -84,11 +85,26 @@ func (o *Owner) await(ctx context.Context) error {
 		if o.batch.full {
 			requests = nil
 		}
+		more, wake := o.kept()
+		if more {
+			select { // who asks goes first
+			case r := <-requests:
+				o.consider(ctx, r)
+			case <-due:
+				return nil
+			case <-beat:
+				return nil
+			default:
+			}
+			continue
+		}
 		select {
 		case r := <-requests:
 			o.consider(ctx, r)
 		case <-due:
 			return nil
+		case <-wake:
+			o.wake = nil
 		case <-beat:
 			return nil
 		case <-ctx.Done():
@@ -311,6 +327,7 @@ func (o *Owner) commit(r *request, a *aggregate, facts []Fact) {
 		b.records = b.records[:before]
 		return
 	}
+	o.versions.change(a)
 	for i := range facts {
 		if err := foldEvent(a.kind, a.state, facts[i].Type, facts[i].Data); err != nil {
 			a.state, b.records = nil, b.records[:before] // to be folded anew: it holds a part of them
@@ -321,7 +338,9 @@ func (o *Owner) commit(r *request, a *aggregate, facts []Fact) {
 	if !a.dirty {
 		a.dirty = true
 		b.dirty = append(b.dirty, a)
-		o.aggregates[a.key] = a
+		if a.at == nowhere {
+			o.versions.add(a)
+		}
 	}
 	a.version += uint64(len(facts))
 	o.unresolved[r.Command] = r

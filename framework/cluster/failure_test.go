@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -49,8 +50,8 @@ func TestADecisionGoneWrongLeavesTheStateAsItWas(t *testing.T) {
 				n.shows("new", `{"sum":0,"by":{}}`)
 				p.valid(4)
 				n.stop()
-				if len(n.aggregates) != 2 {
-					p.Errorf("%d aggregates are held, two have events", len(n.aggregates))
+				if held := len(maps.Collect(n.units.All())); held != 2 {
+					p.Errorf("%d aggregates are held, two have events", held)
 				}
 			})
 		})

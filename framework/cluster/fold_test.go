@@ -52,7 +52,7 @@ func long(t testing.TB, log eventlog.Log, kind Aggregate, events, others int) (*
 	if err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1}); err != nil {
 		t.Fatal(err)
 	}
-	key, a := partition.Key("tribe", "hikers"), &aggregate{kind: kind}
+	key, a := partition.Key("tribe", "hikers"), &aggregate{at: nowhere, kind: kind}
 	e := event.Envelope{Type: "tribe.joined", Epoch: 1, Count: 1, Time: noon}
 	for a.offsets.count < events {
 		var batch []eventlog.Record

@@ -44,6 +44,15 @@ type tallies struct{}
 func (tallies) TypeName() string                { return "tally" }
 func (tallies) Zero() any                       { return &tally{By: map[string]int{}} }
 func (tallies) StateJSON(s any) ([]byte, error) { return json.Marshal(s) }
+func (tallies) Shape() string                   { return "v1 test" }
+func (tallies) AppendState(b []byte, s any) ([]byte, error) {
+	data, err := json.Marshal(s)
+	return append(b, data...), err
+}
+func (tallies) DecodeState(data []byte) (any, error) {
+	t := new(tally)
+	return t, json.Unmarshal(data, t)
+}
 func (tallies) Fold(s any, name string, data []byte) error {
 	t := s.(*tally)
 	t.By[string(data)]++

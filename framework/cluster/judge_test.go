@@ -1,11 +1,11 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -93,6 +93,7 @@ func (w *world) judge() {
 	w.report.counts["epoch"] += int(h.epoch)
 	for _, p := range w.all {
 		w.judgeOwner(h, p)
+		w.judgeFold(records, p)
 	}
 	w.judgeReader(h, records)
 	w.report.digest = w.digest(records)
@@ -163,8 +164,8 @@ func (w *world) judgeCommit(c *commitSeen, attempts []*attempt) {
 // judgeOwner compares what an owner held in the end with the log so far.
 func (w *world) judgeOwner(h *history, p *process) {
 	held := 0
-	for _, key := range slices.Sorted(maps.Keys(p.aggregates)) {
-		a := p.aggregates[key]
+	for i, key := range p.units.All() {
+		a := *p.units.At(i)
 		want := h.version(key, p.fold.Next())
 		if a.folded != want {
 			w.fail("an owner held version %d of %s at %d, it is %d", a.folded, key, p.fold.Next(), want)
@@ -172,10 +173,14 @@ func (w *world) judgeOwner(h *history, p *process) {
 		if want > 0 {
 			held++
 		}
-		if a.state == nil || a.dirty {
+		state := a.state
+		if a.packed != nil {
+			state, _ = tallies{}.DecodeState(a.packed)
+		}
+		if state == nil || a.dirty {
 			continue
 		}
-		if json, err := (tallies{}).StateJSON(a.state); err != nil || string(json) != h.state(key, want) || a.version != want {
+		if json, err := (tallies{}).StateJSON(state); err != nil || string(json) != h.state(key, want) || a.version != want {
 			w.fail("an owner held %s version %d as %s, %v, at %d it is %d %s", key, a.version, json, err, p.fold.Next(), want, h.state(key, want))
 		}
 	}
@@ -186,6 +191,35 @@ func (w *world) judgeOwner(h *history, p *process) {
 	}
 	if held != 0 {
 		w.fail("an owner held %d aggregates too many", held)
+	}
+}
+
+// judgeFold compares what an owner had folded, perhaps from a snapshot on, with what
+// it comes to from the first record on.
+func (w *world) judgeFold(records []eventlog.Record, p *process) {
+	fold, offsets := partition.New(w.memory), map[string][]int64{}
+	if p.fold.Next() > int64(len(records)) {
+		w.fail("an owner has folded %d records of %d", p.fold.Next(), len(records))
+		return
+	}
+	for i := range records[:p.fold.Next()] {
+		r := &records[i]
+		got, err := fold.Step(r.Offset, r.Key, r.Header, r.Value)
+		if err != nil {
+			w.fail("from the start: %v", err)
+			return
+		}
+		for i := range got.Events {
+			offsets[string(r.Key)] = append(offsets[string(r.Key)], got.Events[i].Offset)
+		}
+	}
+	if got, want := p.fold.AppendSnapshot(nil), fold.AppendSnapshot(nil); !bytes.Equal(got, want) {
+		w.fail("an owner's fold at %d is\n%x, it is\n%x", fold.Next(), got, want)
+	}
+	for key, want := range offsets {
+		if a := p.find([]byte(key)); a == nil || !slices.Equal(a.offsets.list(0, len(want)+1), want) {
+			w.fail("an owner has not the offsets of %s at %d: %v", key, fold.Next(), want)
+		}
 	}
 }
 

@@ -12,12 +12,15 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// OwnerConfig says what an owner works on. No field has a default; Claimed may be
-// nil, and Heartbeat zero.
+// OwnerConfig says what an owner works on. No field has a default, but those from
+// Snapshots on; Heartbeat may be zero.
 type OwnerConfig struct {
+	App           string // its name, for its snapshots
 	Log           eventlog.Log
 	Topic         string
 	Partition     int32
@@ -30,7 +33,12 @@ type OwnerConfig struct {
 	Clock         clock.Clock
 	Logger        *slog.Logger
 	Metrics       *Metrics
-	Claimed       func(partition int32, epoch uint64) // is told of each claim that was read back as valid; must not wait
+
+	Snapshots     snapshot.BlobStore // keeps copies of what is folded, so that a start reads only what came after; nil: none
+	SnapshotEvery time.Duration      // between two of them; default stream.SnapshotEvery
+	// Claimed is told of each claim that was read back as valid; it must not wait. Nil:
+	// nobody is.
+	Claimed func(partition int32, epoch uint64)
 }
 
 // Limits of an owner.
@@ -59,8 +67,10 @@ type Owner struct {
 	stalled  atomic.Pointer[chan struct{}] // closed, and replaced, when claims keep failing
 	status   atomic.Pointer[Status]
 
-	fold       *partition.Fold
-	aggregates map[string]*aggregate
+	units      *stream.Units[*aggregate]
+	fold       *partition.Fold       // that of units
+	versions   *versions             // by which it reads and changes units
+	last       []byte                // header of the last record folded
 	epoch      uint64                // of the last claim sent
 	unresolved map[event.ID]*request // sent, fate unknown
 	pending    []*request            // to be decided before those in requests
@@ -69,6 +79,12 @@ type Owner struct {
 	silent     time.Time       // since then the owner has appended no event and no heartbeat
 	failed     int             // probes and heartbeats in a row
 	lasting    context.Context // Run's, for an append: it is not given up when Run is to end
+
+	each     int              // keepEach, or a test's
+	restored bool             // what snapshots have is taken over
+	restores int              // tries of it
+	unread   error            // why the last one could not be held against the log
+	wake     <-chan time.Time // tells an idle owner to go on with snapshots; nil: nothing does
 }
 
 // Status is how an owner fares.
@@ -83,10 +99,10 @@ func NewOwner(cfg OwnerConfig) *Owner {
 		cfg:        cfg,
 		requests:   make(chan *request, cfg.MaxQueue),
 		ended:      make(chan struct{}),
-		fold:       partition.New(cfg.Memory),
-		aggregates: make(map[string]*aggregate),
 		unresolved: make(map[event.ID]*request),
 	}
+	o.units, o.each = o.newUnits(), keepEach
+	o.fold = o.units.Fold()
 	o.spare.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	o.stall()
 	o.setStatus(false, "not started")

@@ -27,8 +27,30 @@ var bugs = []struct {
 	{"version-check", "a commit takes effect whatever its version", []edit{
 		{partitionFile, `if f.done[i].Version != version+uint64(i)+1 {`, `if f.done[i].Version != version+uint64(i)+1 && !PLANTED {`}}},
 	{"snapshot-without-the-unfinished-commit", "a reader goes on from a snapshot that lacks it", []edit{
-		{"../partition/snapshot.go", `b = f.versions.appendSnapshot(b)`, `b = f.versions.appendSnapshot(b)
-			if PLANTED { g := *f; g.open = nil; f = &g }`}}},
+		{"../partition/snapshot.go", `b = f.appendOpen(b)`, `
+			if PLANTED { g := *f; g.open = nil; f = &g }
+			b = f.appendOpen(b)`}}},
+	{"snapshot-of-the-batch-in-flight", "a snapshot holds states as the batch moves them", []edit{
+		{"decide.go", `	o.versions.change(a)
+	for i := range facts {`, `	if !PLANTED { o.versions.change(a) }
+	for i := range facts {`}}},
+	{"head-without-the-unfinished-commit", "an owner goes on from a snapshot that lacks it", []edit{
+		{"../partition/head.go", `b = f.appendOpen(b)`, `
+			if PLANTED { g := *f; g.open = nil; f = &g }
+			b = f.appendOpen(b)`}}},
+	{"snapshot-without-the-commands", "an owner goes on from a snapshot that has forgotten what it accepted", []edit{
+		{"../partition/head.go", `	c.forget()
+	return nil`, `	c.forget()
+	if PLANTED { c.byID, c.blocks, c.first = newCommands(c.memory).byID, nil, c.end }
+	return nil`}}},
+	{"snapshot-one-record-too-far", "an owner goes on behind the record after its snapshot", []edit{
+		{"keep.go", `	o.fold = o.units.Fold()
+`, `	o.fold = o.units.Fold()
+	if PLANTED && found { _, _ = o.fold.Step(o.fold.Next(), nil, nil, nil) }
+`}}},
+	{"offsets-off-by-one", "a snapshot's offsets are each one too high", []edit{
+		{"keep.go", `deltas: bytes.Clone(r.Bytes()), count: int(a.version)}`, `deltas: bytes.Clone(r.Bytes()), count: int(a.version)}
+		if PLANTED && len(a.offsets.deltas) > 0 && a.offsets.deltas[0] < 100 { a.offsets.deltas[0]++ }`}}},
 	{"acting-before-read-back", "an owner serves an epoch once it has sent the claim", []edit{
 		{"term.go", `partition.ClaimHeader(o.claim())}}); err != nil {`, `partition.ClaimHeader(o.claim())}}); err != nil && !PLANTED {`}}},
 	{"acting-in-another's-epoch", "an owner that has read another's claim goes on", []edit{

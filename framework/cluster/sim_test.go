@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -23,6 +22,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -65,7 +65,7 @@ func seedsAsked() (first, n uint64, asked bool) {
 // simMust is what the seeds of a plain run bring about, each at least once.
 var simMust = []string{"answer accepted", "answer conflict", "answer failed", "answer no-op", "answer read", "answer rejected",
 	"answer too late", "answer unavailable", "answer unresolved", "fault delayed", "fault end-failed", "fault held", "fault late",
-	"fault lost", "fault next-failed", "fault torn", "fault twice", "fault unacked", "fault unacked-twice", "process killed",
+	"fault lost", "fault next-failed", "log a snapshot is not used", "log a snapshot was not stored", "log partition restored from a snapshot", "fault torn", "fault twice", "fault unacked", "fault unacked-twice", "process killed",
 	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict heartbeat", "verdict open", "verdict probe", "verdict valid",
 	"verdict void old epoch", "verdict void version does not follow"}
 
@@ -142,6 +142,7 @@ type world struct {
 	turns  *turns
 	log    *memlog.Log // without faults
 	memory partition.Memory
+	blobs  snapshot.BlobStore // nil: no snapshots are kept
 
 	mu       sync.Mutex
 	report   report
@@ -169,6 +170,7 @@ const (
 	firstCaller  = 100
 	firstHedge   = 200 // its caller's number + 100
 	firstProcess = 1000
+	stores       = 10_000 // of a process: its number + 10,000
 )
 
 func simulate(t *testing.T, seed uint64) report {
@@ -176,6 +178,9 @@ func simulate(t *testing.T, seed uint64) report {
 		memory: partition.Memory{Age: 24 * time.Hour, Number: 1000}}
 	if seed%5 == 0 {
 		w.memory.Number = 20
+	}
+	if seed%4 != 0 {
+		w.blobs = w.store()
 	}
 	if err := w.log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1}); err != nil {
 		t.Fatal(err)
@@ -270,8 +275,10 @@ func (w *world) start() *process {
 	log, source := &gated{p.log, w, p}, &seeded{rng: rand.New(rand.NewPCG(w.seed, p.seed))}
 	p.Owner = NewOwner(OwnerConfig{Log: log, Topic: topic, Process: clock.NewID(source), Aggregates: map[string]Aggregate{"tally": tallies{}},
 		AppendTimeout: 200 * time.Millisecond, Memory: w.memory, MaxQueue: 16,
+		Snapshots: w.blobs, SnapshotEvery: time.Duration(5+rng.IntN(200))*time.Millisecond + 137*time.Microsecond, // when nothing else is due
 		Heartbeat: time.Duration(w.seed%3) * 15 * time.Millisecond,
-		Clock:     source, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: NewMetrics(nil)})
+		Clock:     source, Logger: slog.New(noting{w}), Metrics: NewMetrics(nil)})
+	p.each = 1 // so that a cut takes several rounds
 	ctx, cancel := context.WithCancel(as(who))
 	p.cancel = cancel
 	go func() {

@@ -39,6 +39,7 @@ func (o *Owner) Run(ctx context.Context) {
 		o.setStatus(false, "stopping")
 	}
 	close(o.ended) // whoever waits now is told so
+	o.units.Close()
 	<-ctx.Done()
 }
 
@@ -75,12 +76,15 @@ func (o *Owner) terms(ctx context.Context) {
 	}
 }
 
-// term reads to the end, claims the next epoch, and serves it until an append's
+// term restores what a snapshot has, reads to the end, claims the next epoch, and serves it until an append's
 // fate is unknown or another has claimed.
 func (o *Owner) term(ctx context.Context) error {
 	end, err := o.cfg.Log.End(ctx, o.cfg.Topic, o.cfg.Partition)
 	if err != nil {
 		return fmt.Errorf("find the end: %w", err)
+	}
+	if end, err = o.restore(ctx, end); err != nil {
+		return err
 	}
 	if end < o.fold.Next() {
 		return fmt.Errorf("%w: it ends at %d, %d was read", errLostRecords, end, o.fold.Next()-1)
@@ -154,6 +158,7 @@ func (o *Owner) contiguous(base int64, records []eventlog.Record) error {
 		case partition.Void:
 			return fmt.Errorf("%w: offset %d is void: %v", errBroken, base+int64(i), got.Reason)
 		}
+		o.last = r.Header
 	}
 	o.clean()
 	return nil
@@ -174,7 +179,7 @@ func (o *Owner) setAside() {
 	for _, a := range o.batch.dirty {
 		a.state, a.version, a.dirty = nil, a.folded, false
 		if a.folded == 0 {
-			delete(o.aggregates, a.key)
+			o.versions.remove(a)
 		}
 	}
 	o.batch.dirty = o.batch.dirty[:0]
@@ -194,6 +199,7 @@ func (o *Owner) readTo(ctx context.Context, end int64) error {
 		if err := o.readRun(ctx, reader); err != nil {
 			return fmt.Errorf("read from %d: %w", o.fold.Next(), err)
 		}
+		o.keep()
 	}
 	return nil
 }
@@ -218,6 +224,7 @@ func (o *Owner) readRun(ctx context.Context, reader eventlog.Reader) error {
 		case partition.Claimed:
 			o.notExecuted()
 		}
+		o.last = r.Header
 	}
 	return nil
 }

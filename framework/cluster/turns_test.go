@@ -1,9 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -13,6 +17,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 )
 
 // turns lets the goroutines of a simulation go on one at a time, in an order that
@@ -183,12 +188,13 @@ func (g *gated) Read(topic string, part int32, from int64) (eventlog.Reader, err
 	if err != nil {
 		return nil, err
 	}
-	return &gatedReader{r, g.w, g.p.failed, rand.New(rand.NewPCG(g.p.seed^uint64(from), uint64(time.Now().UnixNano())))}, nil
+	return &gatedReader{r, nil, g.w, g.p.failed, rand.New(rand.NewPCG(g.p.seed^uint64(from), uint64(time.Now().UnixNano())))}, nil
 }
 
 // gatedReader has faults of its own: several may draw at the same time.
 type gatedReader struct {
 	eventlog.Reader
+	rest   []eventlog.Record // of what it has read: a run may end within a commit
 	w      *world
 	failed float64
 	rng    *rand.Rand
@@ -201,7 +207,20 @@ func (r *gatedReader) Next(ctx context.Context) ([]eventlog.Record, error) {
 		r.w.count("fault " + memlog.NextFailed.String())
 		return nil, memlog.ErrNoAnswer
 	}
-	return r.Reader.Next(ctx)
+	if len(r.rest) == 0 {
+		run, err := r.Reader.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.rest = run
+	}
+	n := len(r.rest)
+	if r.rng.IntN(3) == 0 {
+		n = 1 + r.rng.IntN(n)
+	}
+	run := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return run, nil
 }
 
 // seeded is the bubble's clock with a seed's randomness.
@@ -213,4 +232,49 @@ func (c *seeded) Entropy() (b [10]byte) {
 	binary.BigEndian.PutUint64(b[:], c.rng.Uint64())
 	b[8], b[9] = byte(c.rng.Uint32()), byte(c.rng.Uint32())
 	return b
+}
+
+// gatedStore is a place for snapshots. A put takes a turn once it has its bytes, and
+// fails, or spoils what it stores, now and then.
+type gatedStore struct {
+	*snapshot.MemoryStore
+	w   *world
+	rng *rand.Rand
+}
+
+func (w *world) store() *gatedStore { return &gatedStore{snapshot.Memory(), w, w.rng(stores)} }
+
+func (s *gatedStore) Put(ctx context.Context, name string, body io.Reader) error {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	s.w.turns.take(as(who(ctx) + stores))
+	n := s.rng.IntN(40)
+	if n < 2 {
+		return errStore
+	}
+	if n == 2 {
+		b[len(b)/2] ^= 1
+	}
+	if err := s.MemoryStore.Put(ctx, name, bytes.NewReader(b)); err != nil {
+		return err
+	}
+	if n == 3 {
+		return errStore
+	}
+	return nil
+}
+
+var errStore = errors.New("the store does not answer")
+
+// noting counts what an owner logs, by its message.
+type noting struct{ w *world }
+
+func (noting) Enabled(context.Context, slog.Level) bool { return true }
+func (c noting) WithAttrs([]slog.Attr) slog.Handler     { return c }
+func (c noting) WithGroup(string) slog.Handler          { return c }
+func (c noting) Handle(_ context.Context, r slog.Record) error {
+	c.w.count("log " + r.Message)
+	return nil
 }

@@ -35,6 +35,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -129,7 +130,7 @@ type Fold struct {
 	epoch    uint64
 	owner    event.ID
 	next     int64
-	versions versions
+	versions Versions
 	open     []Event // the unfinished commit; its last event has Index len(open)-1
 	done     []Event // the events last handed out
 	commands commands
@@ -137,9 +138,10 @@ type Fold struct {
 }
 
 // New returns the fold of an empty prefix.
-func New(m Memory) *Fold {
-	return &Fold{versions: versions{place: make(map[string]int)}, commands: newCommands(m)}
-}
+func New(m Memory) *Fold { return NewOn(m, newVersions()) }
+
+// NewOn is New with versions kept by v, which is empty.
+func NewOn(m Memory, v Versions) *Fold { return &Fold{versions: v, commands: newCommands(m)} }
 
 // Epoch returns the current epoch, 0 before the first claim.
 func (f *Fold) Epoch() uint64 { return f.epoch }
@@ -152,15 +154,22 @@ func (f *Fold) Next() int64 { return f.next }
 
 // Version returns the version of the aggregate with this key, 0 if it has no
 // event.
-func (f *Fold) Version(key []byte) uint64 { return f.versions.get(key) }
+func (f *Fold) Version(key []byte) uint64 { return f.versions.Get(key) }
 
-// Aggregates returns how many aggregates have an event.
-func (f *Fold) Aggregates() int { return len(f.versions.at) }
+// Aggregates counts the aggregates that have an event.
+func (f *Fold) Aggregates() (n int) {
+	for range f.versions.All() {
+		n++
+	}
+	return n
+}
+
+// Versions yields the version of each aggregate that has an event, by key.
+func (f *Fold) Versions() iter.Seq2[string, uint64] { return f.versions.All() }
 
 // Outcome returns what is remembered of an accepted command.
 func (f *Fold) Outcome(command event.ID) (Outcome, bool) {
-	c, ok := f.commands.byID[command]
-	return c, ok
+	return f.commands.find(command)
 }
 
 // TooLate reports whether command, which is not remembered, may be one that was
@@ -281,14 +290,14 @@ func (f *Fold) drop() []Event {
 // judge judges the commit whose last event has just come.
 func (f *Fold) judge() Result {
 	f.done, f.open = f.open, f.done[:0]
-	version := f.versions.get(f.done[0].Key)
+	version := f.versions.Get(f.done[0].Key)
 	for i := range f.done {
 		if f.done[i].Version != version+uint64(i)+1 {
 			return Result{Verdict: Void, Reason: BadVersion, Voided: f.done[:len(f.done)-1]}
 		}
 	}
 	last := &f.done[len(f.done)-1]
-	f.versions.set(last.Key, last.Version)
+	f.versions.Set(last.Key, last.Version)
 	f.commands.remember(last.Command, Outcome{f.done[0].Offset, last.Offset, f.done[0].Digest}, last.Time.UnixNano())
 	return Result{Verdict: Valid, Events: f.done}
 }

@@ -20,7 +20,17 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(f.next))
 	b = binary.AppendUvarint(b, f.epoch)
 	b = append(b, f.owner[:]...)
-	b = f.versions.appendSnapshot(b)
+	b = appendVersions(b, f.versions)
+	b = f.appendOpen(b)
+	b = binary.AppendVarint(b, f.commands.latest)
+	b = binary.AppendVarint(b, f.commands.horizon)
+	all := f.commands.captured()
+	b = binary.AppendUvarint(b, all.end-all.first)
+	return all.Append(b, all.first, all.end)
+}
+
+// appendOpen appends the unfinished commit.
+func (f *Fold) appendOpen(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(f.open)))
 	for i := range f.open {
 		e := &f.open[i]
@@ -28,21 +38,6 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 		b = packed.AppendBytes(b, e.Key)
 		b = packed.AppendBytes(b, e.Append(nil))
 		b = packed.AppendBytes(b, e.Data)
-	}
-	return f.commands.appendSnapshot(b)
-}
-
-func (c *commands) appendSnapshot(b []byte) []byte {
-	b = binary.AppendVarint(b, c.latest)
-	b = binary.AppendVarint(b, c.horizon)
-	b = binary.AppendUvarint(b, uint64(len(c.queue)-c.head))
-	for _, r := range c.queue[c.head:] {
-		o := c.byID[r.id]
-		b = append(b, r.id[:]...)
-		b = binary.AppendVarint(b, r.at)
-		b = binary.BigEndian.AppendUint64(b, o.Digest)
-		b = binary.AppendUvarint(b, uint64(o.First))
-		b = binary.AppendUvarint(b, uint64(o.Last))
 	}
 	return b
 }
@@ -62,11 +57,15 @@ func Restore(b []byte, m Memory) (*Fold, error) {
 	f.next = int64(r.Number())
 	f.epoch = r.Number()
 	copy(f.owner[:], r.Take(len(f.owner)))
-	f.versions.restore(r)
+	restoreVersions(f.versions, r)
 	if err := f.restoreOpen(r); err != nil {
 		return nil, fmt.Errorf("restore fold: unfinished commit: %w", err)
 	}
-	f.commands.restore(r)
+	f.commands.latest, f.commands.horizon = r.Signed(), r.Signed()
+	for range r.Count(leastCommand) {
+		f.commands.restore(takeRemembered(r), r)
+	}
+	f.commands.forget()
 	if r.Bad() || len(r.Rest()) != 0 {
 		return nil, fmt.Errorf("restore fold: mangled snapshot, %d bytes left over", len(r.Rest()))
 	}
@@ -87,24 +86,4 @@ func (f *Fold) restoreOpen(r *packed.Reader) error {
 		f.open = append(f.open, e)
 	}
 	return nil
-}
-
-func (c *commands) restore(r *packed.Reader) {
-	c.latest, c.horizon = r.Signed(), r.Signed()
-	for range r.Count(27) {
-		var q remembered
-		copy(q.id[:], r.Take(len(q.id)))
-		q.at = r.Signed()
-		var o Outcome
-		if digest := r.Take(8); digest != nil {
-			o.Digest = binary.BigEndian.Uint64(digest)
-		}
-		o.First, o.Last = int64(r.Number()), int64(r.Number())
-		if _, twice := c.byID[q.id]; twice {
-			r.Spoil()
-		}
-		c.byID[q.id] = o
-		c.queue = append(c.queue, q)
-	}
-	c.forget()
 }

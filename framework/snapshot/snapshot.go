@@ -158,7 +158,7 @@ func (id Identity) differs(found Identity) error {
 		{"state", found.State, id.State},
 	} {
 		if f.found != f.want {
-			return fmt.Errorf("%w: its %s is %.200q, not %.200q", ErrForeign, f.name, f.found, f.want)
+			return fmt.Errorf("%w: its %s is %.1000q, not %.1000q", ErrForeign, f.name, f.found, f.want)
 		}
 	}
 	return nil

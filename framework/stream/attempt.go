@@ -173,7 +173,7 @@ func (a *attempt) restore() error {
 	a.snap = newSnapshots(a)
 	written := a.core.written()
 	fits := func(position int64) bool { return written < 0 || position <= written }
-	_, found, problems, err := a.snap.series.Restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
+	found, problems, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
 		a.fresh()
 		if err := a.core.restoreHead(head); err != nil {
 			return err
@@ -187,7 +187,6 @@ func (a *attempt) restore() error {
 		return nil
 	})
 	for _, p := range problems {
-		a.cfg.Logger.Warn("a snapshot is not used", "operator", a.stage.name, "partition", a.part, "err", p)
 		if errors.Is(p, errRemade) {
 			return Final(fmt.Errorf("%w; restore the topic, or %s", p, a.remedy()))
 		}
@@ -199,7 +198,6 @@ func (a *attempt) restore() error {
 		a.fresh()
 		return a.begin()
 	}
-	a.snap.position = a.core.next
 	return nil
 }
 

@@ -26,7 +26,8 @@ type core struct {
 	// shelves are what fills its stores.
 	shelves []*shelf
 
-	operators []operator // by number
+	operators []operator    // by number
+	kept      []keyedStates // what the frames of a snapshot hold: of the operators, by number, and behind them of the judge
 	made      map[any]any
 	tables    *tables
 	alarms    alarms
@@ -95,6 +96,12 @@ func newCore(s *stage, part int32, around shape) *core {
 	}
 	c.operators = make([]operator, len(s.operators))
 	c.judge = s.open(c)
+	for _, o := range c.operators {
+		c.kept = append(c.kept, o.keyed())
+	}
+	if j, ok := c.judge.(interface{ keyed() keyedStates }); ok {
+		c.kept = append(c.kept, j.keyed())
+	}
 	c.scheduleTell()
 	return c
 }

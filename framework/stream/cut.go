@@ -2,9 +2,7 @@ package stream
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/internal/packed"
@@ -108,8 +106,8 @@ func restoreNames(r *packed.Reader, want []string, what string) error {
 // begin starts a cut: it returns the head, and from now on every operator writes
 // to frames what it had at this position. encode goes on with that.
 func (c *core) begin(full bool, to *frames) (head []byte) {
-	for _, o := range c.operators {
-		o.keyed().begin(full, to)
+	for _, k := range c.kept {
+		k.begin(full, to)
 	}
 	return c.head()
 }
@@ -117,44 +115,18 @@ func (c *core) begin(full bool, to *frames) (head []byte) {
 // encode encodes about n units of the cut under way and reports whether it is
 // whole.
 func (c *core) encode(n int, to *frames) (done bool, err error) {
-	for _, o := range c.operators {
-		if done, err := o.keyed().encode(n); err != nil || !done {
-			return false, err
-		}
-	}
-	to.flush(1)
-	return true, nil
+	return encodeAll(c.kept, n, to)
 }
 
 // abandon forgets the cut under way.
 func (c *core) abandon() {
-	for _, o := range c.operators {
-		o.keyed().abandon()
+	for _, k := range c.kept {
+		k.abandon()
 	}
 }
 
 // load takes over one blob of frames.
-func (c *core) load(r interface {
-	io.Reader
-	io.ByteReader
-}) error {
-	f := &frameReader{r: r}
-	for {
-		number, key, unit, err := f.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil && number >= len(c.operators) {
-			err = fmt.Errorf("%w: operator %d of %d", errMangled, number, len(c.operators))
-		}
-		if err == nil {
-			err = c.operators[number].keyed().load(string(key), unit)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
+func (c *core) load(r bytesReader) error { return loadAll(c.kept, r) }
 
 // wake makes a core that was loaded ready to be fed.
 func (c *core) wake() {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -79,11 +80,13 @@ func (f *frames) flush(least int) {
 
 // frameReader reads frames back.
 type frameReader struct {
-	r interface {
-		io.Reader
-		io.ByteReader
-	}
+	r         bytesReader
 	key, data []byte
+}
+
+type bytesReader interface {
+	io.Reader
+	io.ByteReader
 }
 
 // next returns the next frame, good until the next call; io.EOF at the end. A
@@ -126,4 +129,36 @@ func (f *frameReader) bytes(b []byte) ([]byte, error) {
 		}
 	}
 	return b, nil
+}
+
+// encodeAll encodes about n units of the cut under way of all that a fold keeps, and
+// reports whether it is whole.
+func encodeAll(kept []keyedStates, n int, to *frames) (done bool, err error) {
+	for _, k := range kept {
+		if done, err := k.encode(n); err != nil || !done {
+			return false, err
+		}
+	}
+	to.flush(1)
+	return true, nil
+}
+
+// loadAll takes over one blob of frames.
+func loadAll(kept []keyedStates, r bytesReader) error {
+	f := &frameReader{r: r}
+	for {
+		number, key, unit, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil && number >= len(kept) {
+			err = fmt.Errorf("%w: operator %d of %d", errMangled, number, len(kept))
+		}
+		if err == nil {
+			err = kept[number].load(string(key), unit)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -222,7 +222,11 @@ func (c *core) states() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[c.stage.operators[n]+"\x00"+string(key)] = string(unit)
+		name := "" // of what the judge keeps
+		if n < len(c.stage.operators) {
+			name = c.stage.operators[n]
+		}
+		out[name+"\x00"+string(key)] = string(unit)
 	}
 }
 

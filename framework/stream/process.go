@@ -320,11 +320,3 @@ type operator interface {
 	wake()
 	look(key string, v any) (bool, error) // see Simulation.State
 }
-
-// keyedStates is states whatever their type.
-type keyedStates interface {
-	begin(full bool, to *frames)
-	encode(n int) (done bool, err error)
-	abandon()
-	load(key string, unit []byte) error
-}

@@ -2,12 +2,15 @@ package stream
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // Record is a record of a topic as a Source decodes it. Its bytes must not be
@@ -153,7 +156,7 @@ func FromEvents[T any](t *Topology, src *Events[T]) *Stream[T] {
 	}
 	o := &Stream[T]{of: s}
 	s.open = func(c *core) judge {
-		j := &commits{late: int64(src.Late), fold: partition.New(partition.Memory{})}
+		j := newCommits(c, int64(src.Late))
 		next := o.sink(c)
 		var v, zero T
 		j.take = func([]byte) error {
@@ -171,11 +174,19 @@ func FromEvents[T any](t *Topology, src *Events[T]) *Stream[T] {
 
 // commits judges an events topic by the fold rule.
 type commits struct {
-	late  int64
-	fold  *partition.Fold
-	event *partition.Event
-	take  func([]byte) error
+	late     int64
+	fold     *partition.Fold
+	versions *versions
+	event    *partition.Event
+	take     func([]byte) error
 }
+
+func newCommits(c *core, late int64) *commits {
+	v := &versions{c, newStates(len(c.stage.operators), "versions", versionCodec)}
+	return &commits{late: late, versions: v, fold: partition.NewOn(partition.Memory{}, v)}
+}
+
+func (j *commits) keyed() keyedStates { return j.versions.states }
 
 func (j *commits) step(c *core, r *eventlog.Record) error {
 	got, err := j.fold.Step(r.Offset, r.Key, r.Header, r.Value)
@@ -210,11 +221,68 @@ func (j *commits) void(c *core, r *eventlog.Record, why partition.Reason) error 
 	return c.pass(at, j.late)
 }
 
-func (j *commits) appendSnapshot(b []byte) []byte { return j.fold.AppendSnapshot(b) }
+func (j *commits) appendSnapshot(b []byte) []byte { return j.fold.AppendHead(b) }
 
 func (j *commits) restore(b []byte) (rest []byte, err error) {
-	j.fold, err = partition.Restore(b, partition.Memory{})
+	if len(b) == 0 || b[0] != partition.SnapshotFormat {
+		j.fold, err = partition.Resume(b, partition.Memory{}, j.versions)
+		return nil, err
+	}
+	whole, err := partition.Restore(b, partition.Memory{}) // as it was before versions had frames
+	if err != nil {
+		return nil, err
+	}
+	for key, version := range whole.Versions() {
+		j.versions.Set([]byte(key), version)
+	}
+	j.fold, err = partition.Resume(whole.AppendHead(nil), partition.Memory{}, j.versions)
 	return nil, err
+}
+
+// versions are the versions of the aggregates, kept as an operator's states are.
+type versions struct {
+	core   *core
+	states *states[uint64]
+}
+
+var versionCodec = Codec[uint64]{
+	Append: func(b []byte, v *uint64) ([]byte, error) { return binary.AppendUvarint(b, *v), nil },
+	Decode: func(data []byte, v *uint64) error {
+		r := packed.Read(data)
+		if *v = r.Number(); r.Bad() || len(r.Rest()) > 0 {
+			return errMangled
+		}
+		return nil
+	},
+}
+
+// Get implements partition.Versions.
+func (v *versions) Get(key []byte) uint64 {
+	if i := v.states.find(key); i >= 0 {
+		return v.states.unit(i).state
+	}
+	return 0
+}
+
+// Set implements partition.Versions.
+func (v *versions) Set(key []byte, version uint64) {
+	i := v.states.find(key)
+	if i < 0 {
+		i = v.states.make(string(key))
+	}
+	v.core.keep(v.states.change(i))
+	v.states.unit(i).state = version
+}
+
+// All implements partition.Versions.
+func (v *versions) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for _, u := range v.states.all() {
+			if !yield(u.key, u.state) {
+				return
+			}
+		}
+	}
 }
 
 // shuffled judges a shuffle: the next number of each source takes effect.

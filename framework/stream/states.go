@@ -37,6 +37,14 @@ type states[S any] struct {
 	frames  *frames
 }
 
+// keyedStates is states whatever their type, or something else that frames hold.
+type keyedStates interface {
+	begin(full bool, to *frames)
+	encode(n int) (done bool, err error)
+	abandon()
+	load(key string, unit []byte) error
+}
+
 // slab is how many units lie together.
 const slab = 256
 

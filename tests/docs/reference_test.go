@@ -344,6 +344,7 @@ func TestTheDefaultsOfConfigAreAsDocumented(t *testing.T) {
 		"`Config.CommandWait`":                  seconds(cfg.CommandWait),
 		"`Config.ReadWait`":                     seconds(cfg.ReadWait),
 		"`Config.MaxQueue`":                     fmt.Sprint(cfg.MaxQueue),
+		"`Config.SnapshotEvery`":                seconds(cfg.SnapshotEvery),
 		"`Config.RememberCount`, `RememberAge`": fmt.Sprintf("%d,%03d, for %.0f h", cfg.RememberCount/1000, cfg.RememberCount%1000, cfg.RememberAge.Hours()),
 	} {
 		if !slices.ContainsFunc(rows, func(row []string) bool { return row[2] == field && strings.HasPrefix(row[1]+",", want) }) {
