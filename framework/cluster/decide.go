@@ -41,7 +41,9 @@ func (o *Owner) serve(ctx context.Context) error {
 // gather decides the requests that wait, until the batch is full or none is left.
 // It returns once there is something to append.
 func (o *Owner) gather(ctx context.Context) error {
-	o.keep()
+	if ctx.Err() == nil { // one that ends begins nothing
+		o.keep()
+	}
 	o.batch = batch{dirty: o.batch.dirty[:0], like: max(len(o.batch.records), 1), bytes: len(o.batch.headers)}
 	todo := o.pending
 	o.pending = nil
@@ -87,12 +89,10 @@ func (o *Owner) await(ctx context.Context) error {
 		}
 		more, wake := o.kept()
 		if more {
-			select { // who asks goes first
+			select { // who asks goes first; a heartbeat can wait
 			case r := <-requests:
 				o.consider(ctx, r)
 			case <-due:
-				return nil
-			case <-beat:
 				return nil
 			default:
 			}

@@ -199,7 +199,9 @@ func (o *Owner) readTo(ctx context.Context, end int64) error {
 		if err := o.readRun(ctx, reader); err != nil {
 			return fmt.Errorf("read from %d: %w", o.fold.Next(), err)
 		}
-		o.keep()
+		if ctx.Err() == nil {
+			o.keep()
+		}
 	}
 	return nil
 }

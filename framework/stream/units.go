@@ -201,10 +201,12 @@ func (u *Units[V]) Idle() (d time.Duration, ok bool) {
 		return 0, false
 	case s.encoding():
 		return 0, true
-	case s.now != nil: // it is being stored
-		return max(tick, s.every-s.clock.Now().Sub(s.last)), true
 	}
-	return max(0, s.every-s.clock.Now().Sub(s.last)), true
+	d = max(0, s.every-s.clock.Now().Sub(s.last))
+	if s.now != nil && d == 0 { // the store is slower than that: look again
+		d = max(s.every/8, time.Millisecond)
+	}
+	return d, true
 }
 
 // Close gives up the snapshot under way, and returns once the store has let go of it.
