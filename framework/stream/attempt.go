@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -313,7 +312,7 @@ func (a *attempt) patience() time.Duration {
 			return min(tick, s.of.markEvery)
 		}
 	}
-	if s := a.snap; s != nil && s.now != nil && !s.now.encoded {
+	if s := a.snap; s != nil && s.now != nil {
 		return tick
 	} else if s != nil && s.now == nil && a.core.next > s.position {
 		return min(calm, max(tick, a.cfg.SnapshotEvery-a.cfg.Clock.Now().Sub(s.last)))
@@ -455,4 +454,6 @@ func (a *attempt) close() error {
 }
 
 // stateOf describes what a stage's snapshots are made of.
-func (s *stage) stateOf() string { return strings.Join(slices.Clone(s.operators), ",") }
+func (s *stage) stateOf() string {
+	return strings.Join(append([]string{strings.Join(s.operators, ",")}, s.shapes...), ";")
+}

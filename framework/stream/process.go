@@ -27,6 +27,9 @@ type Process[S, In, Out any] struct {
 	TTL time.Duration
 	// State is how S is kept in snapshots; default JSON.
 	State Codec[S]
+	// Shape describes what State writes. A snapshot of another one is refused, and the
+	// log folded instead, where Topology.Version does not tell them apart. Optional.
+	Shape string
 	// Maps are the states of many entries that the operator uses beside S.
 	Maps []Entries
 }
@@ -76,6 +79,9 @@ func declare[S, In, Out any](s *stage, p *Process[S, In, Out]) (number int) {
 	}
 	number = len(s.operators)
 	s.operators = append(s.operators, p.Name)
+	if p.Shape != "" {
+		s.shapes = append(s.shapes, p.Name+" "+p.Shape)
+	}
 	for i, m := range p.Maps {
 		if err := m.declare(); err != nil {
 			panic(fmt.Errorf("process %s: Maps[%d]: %w", p.Name, i, err))

@@ -52,6 +52,7 @@ type stage struct {
 	ports     []func(*core) func(payload []byte) error
 	open      func(*core) judge
 	operators []string
+	shapes    []string       // of their states, where they say so
 	maps      map[any]string // whose each is
 	outs      []*out
 	stores    []*store

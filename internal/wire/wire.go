@@ -56,39 +56,6 @@ func field(t reflect.Type, f reflect.StructField, seen map[reflect.Type]bool) er
 	return check(f.Type, seen)
 }
 
-// Exact reports whether a value of t comes back from JSON as it was: nothing in it
-// is left out, and nothing has a type that JSON does not tell. A type that marshals
-// itself is trusted if it unmarshals itself too.
-func Exact(t reflect.Type) bool { return exact(t, make(map[reflect.Type]bool)) }
-
-func exact(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if seen[t] {
-		return true
-	}
-	seen[t] = true
-	if t.Implements(jsonType) || t.Implements(textType) {
-		p := reflect.PointerTo(t)
-		return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
-	}
-	switch t.Kind() {
-	case reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
-		return false
-	case reflect.Map:
-		return exact(t.Key(), seen) && exact(t.Elem(), seen)
-	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return exact(t.Elem(), seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
-			embedded := f.Anonymous && f.Type.Kind() == reflect.Struct
-			if !f.IsExported() && !embedded || f.Tag.Get("json") == "-" || !exact(f.Type, seen) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // Decode reads a JSON object into v, a pointer to a struct. Empty data is an
 // object without fields; an unknown field, or anything after the object, is an
 // error.

@@ -58,36 +58,3 @@ func TestDecodeTakesOneObjectWithKnownFields(t *testing.T) {
 		}
 	}
 }
-
-func TestExactFindsWhatJSONWouldLose(t *testing.T) {
-	type inner struct {
-		N int `json:"n"`
-	}
-	for name, c := range map[string]struct {
-		of   reflect.Type
-		want bool
-	}{
-		"plain": {reflect.TypeFor[struct {
-			inner
-			At   time.Time      `json:"at"`
-			Some map[string]int `json:"some"`
-			Next *inner         `json:"next"`
-		}](), true},
-		"hidden field": {reflect.TypeFor[struct{ n int }](), false},
-		"left out": {reflect.TypeFor[struct {
-			N int `json:"-"`
-		}](), false},
-		"an interface, deep": {reflect.TypeFor[struct {
-			All []map[string]any `json:"all"`
-		}](), false},
-		"only marshals itself": {reflect.TypeFor[onlyOut](), false},
-	} {
-		if got := wire.Exact(c.of); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
-
-type onlyOut struct{}
-
-func (onlyOut) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
