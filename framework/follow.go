@@ -35,7 +35,11 @@ func (a *App) follow(ctx context.Context, p *process, v View) (*following, error
 		at.MarkEvery = markEvery
 	}
 	cfg := a.streamConfig(p)
-	if v.Refolded || p.Fleeting && v.Shuffle == "" {
+	if v.Refolded != nil && cfg.Snapshots != nil {
+		a.cfg.Logger.Info("a view keeps no snapshots: each start folds the log from its beginning", "view", v.Name, "why", v.Refolded)
+		cfg.Snapshots = nil
+	}
+	if p.Fleeting && v.Shuffle == "" {
 		cfg.Snapshots = nil
 	}
 	runner, err := stream.NewRunner(v.Topology(at), cfg)

@@ -126,7 +126,7 @@ type View struct {
 	// fill the stores in the place of the source's.
 	Topology func(Following) *stream.Topology
 	Shuffle  string // the shuffle's name; empty: none
-	Refolded bool   // what the folds hold cannot be kept in snapshots
+	Refolded error  // why snapshots cannot hold what its folds do; nil: they can
 	// Partition returns the one partition that q's answer is made of, of the shuffle
 	// if there is one; ok is false if it is made of all.
 	Partition func(q Query) (n int32, ok bool)

@@ -48,6 +48,10 @@ type Event[E any] struct {
 
 // View is a document of type D for each aggregate that From reads. Its key is
 // the aggregate's id, or "type.id" where From merges several types.
+//
+// The view's tasks start from snapshots, which hold documents as JSON. Where that
+// would not bring a D back as it was (a field that is not exported or left out, an
+// interface, a slice with omitempty) they fold the log from its beginning instead.
 type View[D, E any] struct {
 	Name string // in URLs and store keys, for ever: [a-z][a-z0-9-]*
 	// Version is to be raised with any change of what Fold makes of the same events,

@@ -84,7 +84,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Refolded: wire.Lossless(reflect.TypeFor[D]()) != nil}
+		Topology: v.topology, Refolded: wire.Lossless(reflect.TypeFor[D]())}
 	for _, s := range v.Sizes {
 		out.Reads = append(out.Reads, framework.Read{View: s.Of.feedName(), Partition: setPartition})
 	}

@@ -2,4 +2,4 @@
 
 package stream
 
-const simSeeds = 40 // the detector makes each ten times as long
+const simSeeds = 80 // the detector makes each ten times as long
