@@ -307,17 +307,22 @@ func (a *attempt) patience() time.Duration {
 	if a.txn != nil || a.committed < a.done && a.commits() {
 		return tick
 	}
+	wait, now := calm, a.cfg.Clock.Now()
 	for _, s := range a.core.shelves {
-		if !s.writing && s.of.markEvery > 0 && s.mark < a.core.next {
+		switch {
+		case s.writing || s.of.delivers:
+		case s.of.markEvery > 0 && s.mark < a.core.next:
 			return min(tick, s.of.markEvery)
+		default: // until it is to be looked at
+			wait = min(wait, max(time.Millisecond, checkInterval-now.Sub(s.heard)))
 		}
 	}
 	if s := a.snap; s != nil && s.now != nil {
 		return tick
 	} else if s != nil && s.now == nil && a.core.next > s.position {
-		return min(calm, max(tick, a.cfg.SnapshotEvery-a.cfg.Clock.Now().Sub(s.last)))
+		return min(wait, max(tick, a.cfg.SnapshotEvery-now.Sub(s.last)))
 	}
-	return calm
+	return wait
 }
 
 // attend takes in what has come, and begins what is due.

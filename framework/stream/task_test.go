@@ -348,3 +348,30 @@ func TestATaskThatIsToldToStopDoes(t *testing.T) {
 		p.holds("@2 a=1")
 	})
 }
+
+// A store that was emptied is to be noticed within a second of when it was last
+// heard of, whenever the log was.
+func TestAnIdleStoreIsLookedAtEachSecond(t *testing.T) {
+	script(t, func(p *play) {
+		var looks []time.Time
+		p.part.failing(func(call string) error {
+			looks = append(looks, time.Now())
+			return nil
+		})
+		p.commit("a", 1, "e")
+		p.start(p.log)
+		for range 7 {
+			time.Sleep(700 * time.Millisecond)
+			p.probe()
+		}
+		p.part.failing(nil)
+		for i := 1; i < len(looks); i++ {
+			if gap := looks[i].Sub(looks[i-1]); gap > checkInterval {
+				t.Errorf("look %d came %v after the one before", i, gap)
+			}
+		}
+		if len(looks) < 5 {
+			t.Errorf("%d looks in 5 s", len(looks))
+		}
+	})
+}
