@@ -359,12 +359,12 @@ func TestAnIdleStoreIsLookedAtEachSecond(t *testing.T) {
 			return nil
 		})
 		p.commit("a", 1, "e")
-		p.start(p.log)
+		_, stop := p.start(p.log)
 		for range 7 {
 			time.Sleep(700 * time.Millisecond)
 			p.probe()
 		}
-		p.part.failing(nil)
+		stop()
 		for i := 1; i < len(looks); i++ {
 			if gap := looks[i].Sub(looks[i-1]); gap > checkInterval {
 				t.Errorf("look %d came %v after the one before", i, gap)
