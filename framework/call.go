@@ -289,8 +289,10 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
+	f := p.views[v.Name]
+	filled := f.filled()
 	at := make(reached) // before the stores are read, so that they hold at least this
-	if err := a.passed(ctx, p, p.views[v.Name], v.Partition, q, at); err != nil {
+	if err := a.passed(ctx, p, f, v.Partition, q, at); err != nil {
 		return Answer{}, err
 	}
 	for _, r := range v.Reads {
@@ -298,10 +300,12 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 			return Answer{}, err
 		}
 	}
+	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
 	if err != nil {
 		return Answer{}, a.readError(ctx, err)
 	}
+	f.shown.Store(filled) // not what may have been filled meanwhile
 	if v.Kind == Search && len(q.Min.Offsets) == 0 {
 		clear(at) // what was written last may not be found yet
 	}

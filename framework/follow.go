@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -26,6 +27,19 @@ type following struct {
 	shuffle string         // its topic
 	sights  []*sight       // by its partition
 	wanted  chan int32     // partitions of it of which more is to be known
+	shown   atomic.Int64   // fills, as of the last answer that found all
+}
+
+// filled returns how often the stores were found to lack something. What they were
+// filled with since may be there and not be found yet, if they are searched.
+func (f *following) filled() (n int64) {
+	if f.view.Kind != Search {
+		return 0
+	}
+	for _, t := range append(f.sources[:len(f.sources):len(f.sources)], f.fills...) {
+		n += int64(t.Status().Fills)
+	}
+	return n
 }
 
 // follow makes the tasks of a view. ctx is to outlast them.

@@ -184,6 +184,7 @@ type Query struct {
 	Skip       int                               // of Search
 	Limit      int                               // of Feed and Search, 1 to 100; default 20
 	Min        eventlog.Positions
+	Shown      bool // of Search: all that the view has passed must be found; the framework's to set
 }
 
 // Answer is a view's answer.

@@ -135,7 +135,7 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 
 func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
 	g := q.Generation(v.Name)
-	if len(q.Min.Offsets) > 0 {
+	if q.Shown {
 		if err := r.Search.Refresh(ctx, g); err != nil {
 			return nil, err
 		}
@@ -218,7 +218,6 @@ type documents[D any] struct {
 	gone    func(D) bool
 	fields  view.Fields // of a search view
 	search  view.Search // its store, which is to be prepared; nil: another kind of view
-	unseen  int         // writes after which the search store is told to show them
 	changed []change[D]
 	index   map[string]int // of changed, by the aggregate's key
 }
@@ -234,7 +233,6 @@ type change[D any] struct {
 func (d *documents[D]) Open(ctx context.Context) (int64, error) {
 	d.forget()
 	if d.search != nil {
-		d.unseen = refreshed
 		if err := d.search.Prepare(ctx, d.generation, maps.Clone(d.fields)); err != nil {
 			return 0, fmt.Errorf("prepare view %s: %w", d.generation.View, err)
 		}
@@ -289,17 +287,9 @@ func (d *documents[D]) Batch(next int64) (func(context.Context) error, error) {
 				return err
 			}
 		}
-		if err := d.write(ctx, batches[len(batches)-1], next); err != nil || d.search == nil || d.unseen == 0 {
-			return err
-		}
-		d.unseen--
-		return d.search.Refresh(ctx, d.generation)
+		return d.write(ctx, batches[len(batches)-1], next)
 	}, nil
 }
-
-// refreshed is how many writes of a part that was just opened are shown at once: its
-// store may have lost what it had, which is not to be missing once it is whole.
-const refreshed = 8
 
 // add puts a document into a batch and returns its size.
 func (d *documents[D]) add(b *view.Batch, c *change[D]) (int, error) {

@@ -57,7 +57,7 @@ func (a *attempt) version() (version uint64) {
 func (w *world) fail(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.report.failures = append(w.report.failures, fmt.Sprintf("seed %d: ", w.seed)+fmt.Sprintf(format, args...))
+	w.report.Fail(w.seed, format, args...)
 }
 
 func (h *history) find(command event.ID) *commitSeen {
@@ -90,13 +90,13 @@ func (w *world) judge() {
 		seen[c.command] = true
 		w.judgeCommit(c, byCommand[c.command])
 	}
-	w.report.counts["epoch"] += int(h.epoch)
+	w.report.Counts["epoch"] += int(h.epoch)
 	for _, p := range w.all {
 		w.judgeOwner(h, p)
 		w.judgeFold(records, p)
 	}
 	w.judgeReader(h, records)
-	w.report.digest = w.digest(records)
+	w.report.Digest = w.digest(records)
 }
 
 func (w *world) judgeOne(h *history, a *attempt) {

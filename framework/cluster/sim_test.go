@@ -3,17 +3,12 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +19,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
+	"github.com/drivetrain-go/drivetrain/internal/seeds"
 )
 
 // TestSimulation lets two or three processes with an owner each share one
@@ -31,35 +27,11 @@ import (
 // are paused, stopped and killed, and judges all answers by what the log says in
 // the end. SIM_SEEDS says how many seeds, SIM_SEED the first of them (1; alone it
 // runs just that one). It prints the same each time, whatever the machine does.
-func TestSimulation(t *testing.T) {
-	first, n, asked := seedsAsked()
-	r := simulateAll(t, first, n)
-	for _, failure := range r.failures {
-		t.Error(failure)
-	}
-	if asked {
-		fmt.Println(r) // bare, to be compared
-		return
-	}
-	t.Log(r)
-	for _, name := range simMust {
-		if r.counts[name] == 0 {
-			t.Errorf("there was no %s", name)
-		}
-	}
-}
+func TestSimulation(t *testing.T) { seeds.Test(t, simSeeds, simMust, simulated) }
 
-// seedsAsked returns the first seed and how many, and whether the environment says
-// so.
-func seedsAsked() (first, n uint64, asked bool) {
-	first, n = 1, simSeeds
-	if s, err := strconv.ParseUint(os.Getenv("SIM_SEED"), 10, 64); err == nil {
-		first, n, asked = s, 1, true
-	}
-	if s, err := strconv.ParseUint(os.Getenv("SIM_SEEDS"), 10, 64); err == nil {
-		n, asked = s, true
-	}
-	return first, n, asked
+func simulated(t *testing.T, seed uint64) (r seeds.Report) {
+	synctest.Test(t, func(t *testing.T) { r = simulate(t, seed) })
+	return r
 }
 
 // simMust is what the seeds of a plain run bring about, each at least once.
@@ -69,65 +41,7 @@ var simMust = []string{"answer accepted", "answer conflict", "answer failed", "a
 	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict heartbeat", "verdict open", "verdict probe", "verdict valid",
 	"verdict void old epoch", "verdict void version does not follow"}
 
-func TestASimulationIsTheSameAgain(t *testing.T) {
-	const seeds = 10
-	once, again := simulateAll(t, 1, seeds), simulateAll(t, 1, seeds)
-	if once.String() != again.String() {
-		t.Errorf("first%v\nand then%v", once, again)
-	}
-}
-
-// simulateAll runs seeds on all processors until one fails. Those below it have
-// then been run.
-func simulateAll(t *testing.T, first, n uint64) (all report) {
-	reports := make([]report, n)
-	var next atomic.Uint64
-	var failed atomic.Bool
-	t.Run("seeds", func(t *testing.T) {
-		for i := range min(uint64(runtime.GOMAXPROCS(0)), n) {
-			t.Run(strconv.FormatUint(i, 10), func(t *testing.T) {
-				t.Parallel()
-				for i := next.Add(1) - 1; i < n && !failed.Load(); i = next.Add(1) - 1 {
-					synctest.Test(t, func(t *testing.T) { reports[i] = simulate(t, first+i) })
-					if len(reports[i].failures) > 0 {
-						failed.Store(true)
-					}
-				}
-			})
-		}
-	})
-	for _, r := range reports {
-		all.add(r)
-	}
-	return all
-}
-
-// report is what came of a simulation, or of several.
-type report struct {
-	counts   map[string]int
-	digest   uint64 // of all that was recorded and answered
-	failures []string
-}
-
-func (r *report) add(s report) {
-	if r.counts == nil {
-		r.counts = map[string]int{}
-	}
-	for name, n := range s.counts {
-		r.counts[name] += n
-	}
-	r.digest = r.digest*1099511628211 + s.digest
-	r.failures = append(r.failures, s.failures...)
-}
-
-func (r report) String() string {
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(r.counts)) {
-		fmt.Fprintf(&b, "\n%8d %s", r.counts[name], name)
-	}
-	fmt.Fprintf(&b, "\ndigest %016x", r.digest)
-	return b.String()
-}
+func TestASimulationIsTheSameAgain(t *testing.T) { seeds.TestAgain(t, 1, 10, simulated) }
 
 const (
 	simProcesses  = 3
@@ -145,7 +59,7 @@ type world struct {
 	blobs  snapshot.BlobStore // nil: no snapshots are kept
 
 	mu       sync.Mutex
-	report   report
+	report   seeds.Report
 	running  []*process
 	all      []*process
 	attempts []*attempt
@@ -173,8 +87,8 @@ const (
 	stores       = 10_000 // of a process: its number + 10,000
 )
 
-func simulate(t *testing.T, seed uint64) report {
-	w := &world{seed: seed, turns: newTurns(seed), log: memlog.New(), report: report{counts: map[string]int{}},
+func simulate(t *testing.T, seed uint64) seeds.Report {
+	w := &world{seed: seed, turns: newTurns(seed), log: memlog.New(), report: seeds.Report{Counts: map[string]int{}},
 		memory: partition.Memory{Age: 24 * time.Hour, Number: 1000}}
 	if seed%5 == 0 {
 		w.memory.Number = 20
@@ -301,14 +215,14 @@ func (w *world) end(ctx context.Context, p *process) {
 	defer w.mu.Unlock()
 	w.running = slices.DeleteFunc(w.running, func(q *process) bool { return q == p })
 	for f := memlog.Lost; f < memlog.NextFailed; f++ {
-		w.report.counts["fault "+f.String()] += p.log.Count(f)
+		w.report.Counts["fault "+f.String()] += p.log.Count(f)
 	}
 }
 
 func (w *world) count(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.report.counts[what]++
+	w.report.Counts[what]++
 }
 
 // pick returns a process to ask, one that serves if it can.
@@ -426,7 +340,7 @@ func (w *world) note(ctx context.Context, a *attempt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.attempts = append(w.attempts, a)
-	w.report.counts["answer "+a.outcome()]++
+	w.report.Counts["answer "+a.outcome()]++
 }
 
 func (w *world) read(ctx context.Context, rng *rand.Rand, id string) {

@@ -17,11 +17,7 @@ const HeadFormat = 2
 // unfinished commit, and the horizon. It takes the same time however long the log
 // is. Equal folds of one log give equal bytes.
 func (f *Fold) AppendHead(b []byte) []byte {
-	b = append(b, HeadFormat)
-	b = binary.AppendUvarint(b, uint64(f.next))
-	b = binary.AppendUvarint(b, f.epoch)
-	b = append(b, f.owner[:]...)
-	b = f.appendOpen(b)
+	b = f.appendOpen(f.appendTerm(append(b, HeadFormat)))
 	b = binary.AppendVarint(b, f.commands.latest)
 	b = binary.AppendVarint(b, f.commands.horizon)
 	b = binary.AppendUvarint(b, f.commands.first)
@@ -44,9 +40,7 @@ func Resume(head []byte, m Memory, v Versions) (*Fold, error) {
 	}
 	r := packed.Read(head[1:])
 	f := NewOn(m, v)
-	f.next = int64(r.Number())
-	f.epoch = r.Number()
-	copy(f.owner[:], r.Take(len(f.owner)))
+	f.restoreTerm(r)
 	if err := f.restoreOpen(r); err != nil {
 		return nil, fmt.Errorf("resume fold: unfinished commit: %w", err)
 	}

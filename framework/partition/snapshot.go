@@ -16,10 +16,7 @@ const SnapshotFormat = 1
 // versions, the unfinished commit, and the commands remembered with their
 // horizon. Equal folds give equal bytes.
 func (f *Fold) AppendSnapshot(b []byte) []byte {
-	b = append(b, SnapshotFormat)
-	b = binary.AppendUvarint(b, uint64(f.next))
-	b = binary.AppendUvarint(b, f.epoch)
-	b = append(b, f.owner[:]...)
+	b = f.appendTerm(append(b, SnapshotFormat))
 	b = appendVersions(b, f.versions)
 	b = f.appendOpen(b)
 	b = binary.AppendVarint(b, f.commands.latest)
@@ -27,6 +24,19 @@ func (f *Fold) AppendSnapshot(b []byte) []byte {
 	all := f.commands.captured()
 	b = binary.AppendUvarint(b, all.end-all.first)
 	return all.Append(b, all.first, all.end)
+}
+
+// appendTerm appends the position and the current term.
+func (f *Fold) appendTerm(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(f.next))
+	b = binary.AppendUvarint(b, f.epoch)
+	return append(b, f.owner[:]...)
+}
+
+func (f *Fold) restoreTerm(r *packed.Reader) {
+	f.next = int64(r.Number())
+	f.epoch = r.Number()
+	copy(f.owner[:], r.Take(len(f.owner)))
 }
 
 // appendOpen appends the unfinished commit.
@@ -54,9 +64,7 @@ func Restore(b []byte, m Memory) (*Fold, error) {
 	}
 	r := packed.Read(b[1:])
 	f := New(m)
-	f.next = int64(r.Number())
-	f.epoch = r.Number()
-	copy(f.owner[:], r.Take(len(f.owner)))
+	f.restoreTerm(r)
 	restoreVersions(f.versions, r)
 	if err := f.restoreOpen(r); err != nil {
 		return nil, fmt.Errorf("restore fold: unfinished commit: %w", err)

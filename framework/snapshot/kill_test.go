@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/snapshot"
+	"github.com/drivetrain-go/drivetrain/internal/children"
 )
 
 // killText is what the n-th snapshot of a series holds beyond the one before.
@@ -93,7 +93,11 @@ func TestWhatWasCommittedSurvivesKill(t *testing.T) {
 	var committed int64
 	for round := range 6 {
 		before := committed
-		committed = killed(t, path, time.Duration(20+rand.IntN(150))*time.Millisecond, committed)
+		children.Kill(t, "snap", path, time.Duration(20+rand.IntN(150))*time.Millisecond, func(line string) {
+			if _, err := fmt.Sscan(line, &committed); err != nil {
+				t.Fatal(err)
+			}
+		})
 		if committed == before {
 			t.Fatalf("round %d: nothing was committed", round)
 		}
@@ -110,36 +114,6 @@ func TestWhatWasCommittedSurvivesKill(t *testing.T) {
 		committed = position
 	}
 	t.Logf("%d snapshots committed", committed)
-}
-
-// killed runs the child, kills it some time after its first commit, and returns
-// the last position that it printed.
-func killed(t *testing.T, path string, after time.Duration, last int64) int64 {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=snap", pathEnv+"="+path)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	var timer *time.Timer
-	for lines.Scan() {
-		if timer == nil {
-			timer = time.AfterFunc(after, func() { cmd.Process.Kill() })
-		}
-		if _, err := fmt.Sscan(lines.Text(), &last); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := cmd.Wait(); timer == nil || cmd.ProcessState.ExitCode() != -1 {
-		t.Fatalf("the child ended by itself: %v", err)
-	}
-	return last
 }
 
 // fillAndGoOn takes a snapshot, one that does not fit under a limit on a file's
@@ -183,9 +157,7 @@ func fillAndGoOn(path string) error {
 
 func TestAFullDiskFailsASnapshotAndNothingElse(t *testing.T) {
 	path := t.TempDir()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=fill", pathEnv+"="+path)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := children.Command("fill", path).CombinedOutput(); err != nil {
 		t.Fatalf("child: %v\n%s", err, out)
 	}
 	all := names(t, dir(t, path), "")

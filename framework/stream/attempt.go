@@ -72,13 +72,21 @@ func (t *Task) attempt(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			t.cfg.Logger.Error("an operator panicked", "operator", t.stage.name, "stack", string(debug.Stack()))
-			err = Final(fmt.Errorf("it panicked at %d@%d of %s: %v", t.part, a.core.offset, t.stage.input(), p))
+			err = Final(fmt.Errorf("it panicked at %s: %v", a.place(), p))
 		}
 	}()
 	if err := a.open(); err != nil {
 		return err
 	}
 	return a.explain(a.loop())
+}
+
+// place says which input is under way.
+func (a *attempt) place() string {
+	if a.core == nil {
+		return "the start of " + a.stage.input()
+	}
+	return fmt.Sprintf("%d@%d of %s", a.part, a.core.offset, a.stage.input())
 }
 
 // drain waits until nothing runs beside the loop any more.

@@ -201,7 +201,9 @@ func (a *attempt) aim() error {
 		if s.Goal < 0 && a.stage.topic != "" {
 			s.Goal = end
 		}
-		s.Err, s.Final, s.unsure = nil, false, false
+		if s.Err, s.Final, s.unsure = nil, false, false; !s.Whole() {
+			s.Fills++
+		}
 		a.done = max(a.done, s.Done)
 	})
 	return nil
@@ -265,7 +267,7 @@ func (a *attempt) call(s *shelf, act string, f func(context.Context) error, then
 			ctx, cancel = context.WithTimeout(a.ctx, s.of.timeout)
 		}
 		defer cancel()
-		a.acks <- ack{err: f(ctx), then: func(err error) error {
+		a.acks <- ack{err: guarded(ctx, f), then: func(err error) error {
 			s.writing, s.heard = false, a.cfg.Clock.Now()
 			if err != nil {
 				a.update(func(s *TaskStatus) { s.unsure = true })
@@ -275,6 +277,16 @@ func (a *attempt) call(s *shelf, act string, f func(context.Context) error, then
 			return nil
 		}}
 	})
+}
+
+// guarded calls f; a panic of it is an error that does not pass.
+func guarded(ctx context.Context, f func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = Final(fmt.Errorf("it panicked: %v", p))
+		}
+	}()
+	return f(ctx)
 }
 
 // written returns the offset up to which all stores hold what the task makes, -1

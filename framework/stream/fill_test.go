@@ -39,65 +39,49 @@ func (p *play) kept(log eventlog.Log, blobs snapshot.BlobStore) (*Task, func()) 
 	return t, p.run(t)
 }
 
-func TestATaskWithAStoreStartsFromItsSnapshot(t *testing.T) {
-	script(t, func(p *play) {
-		log, blobs := &heard{Log: p.log}, snapshot.Memory()
-		for i := range 100 {
-			p.commit(fmt.Sprint(i%3), 1, "e")
-		}
-		_, stop := p.kept(log, blobs)
-		time.Sleep(3 * time.Second)
-		stop()
-		p.commit("1", 2, "e")
-		task, stop := p.kept(log, blobs)
-		if from := log.last(); from != 101 {
-			t.Errorf("it was read from %d, want 101", from)
-		}
-		p.holds("@103 0=34 1=35 2=33")
-		if s := task.Status(); !s.Whole() || s.Done != 103 {
-			t.Errorf("status %+v", s)
-		}
-		stop()
-	})
-}
-
-// Else the store would lack for ever what lies between.
-func TestASnapshotBeyondWhatTheStoreHoldsIsNotUsed(t *testing.T) {
-	script(t, func(p *play) {
-		log, blobs := &heard{Log: p.log}, snapshot.Memory()
-		for i := range 10 {
-			p.commit(fmt.Sprint(i%3), 1, "e")
-		}
-		_, stop := p.kept(log, blobs)
-		time.Sleep(3 * time.Second)
-		stop()
-		p.store.empty()
-		_, stop = p.kept(log, blobs)
-		if from := log.last(); from != 0 {
-			t.Errorf("it was read from %d, want 0", from)
-		}
-		p.holds("@11 0=4 1=3 2=3")
-		stop()
-	})
-}
-
-// A mark that stays behind while nothing changes must not keep the snapshot from
-// being used.
-func TestTheMarkIsMovedForASnapshot(t *testing.T) {
-	script(t, func(p *play) {
-		log, blobs := &heard{Log: p.log}, snapshot.Memory()
-		p.commit("a", 1, "e")
-		p.commit("a", 1, "quiet")
-		_, stop := p.kept(log, blobs)
-		time.Sleep(3 * time.Second)
-		stop()
-		p.holds("@3 a=1")
-		_, stop = p.kept(log, blobs)
-		if from := log.last(); from != 3 {
-			t.Errorf("it was read from %d, want 3", from)
-		}
-		stop()
-	})
+func TestATaskWithAStoreStartsFromASnapshotThatIsNotAheadOfIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, between func(*play)
+		from            int64 // where the second run begins to read
+		holds           string
+	}{
+		"it is behind the snapshot": {
+			before:  func(p *play) { p.commit("0", 34, "e"); p.commit("1", 66, "e") },
+			between: func(p *play) { p.commit("1", 2, "e") },
+			from:    101, holds: "@103 0=34 1=68",
+		},
+		// Else the store would lack for ever what lies between.
+		"the store was emptied": {
+			before:  func(p *play) { p.commit("0", 4, "e"); p.commit("1", 6, "e") },
+			between: func(p *play) { p.store.empty() },
+			from:    0, holds: "@11 0=4 1=6",
+		},
+		// The mark is moved for a snapshot, or it would never be used.
+		"nothing had changed before the snapshot": {
+			before:  func(p *play) { p.commit("a", 1, "e"); p.commit("a", 1, "quiet") },
+			between: func(p *play) { p.holds("@3 a=1") },
+			from:    3, holds: "@3 a=1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			script(t, func(p *play) {
+				log, blobs := &heard{Log: p.log}, snapshot.Memory()
+				c.before(p)
+				_, stop := p.kept(log, blobs)
+				time.Sleep(3 * time.Second)
+				stop()
+				c.between(p)
+				task, _ := p.kept(log, blobs)
+				if from := log.last(); from != c.from {
+					t.Errorf("it was read from %d, want %d", from, c.from)
+				}
+				p.holds(c.holds)
+				if s := task.Status(); !s.Whole() {
+					t.Errorf("status %+v", s)
+				}
+			})
+		})
+	}
 }
 
 // While a write takes its time, the log is folded on, up to a bound.

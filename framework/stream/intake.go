@@ -65,7 +65,7 @@ const copyShuffle = "copy"
 
 // CopyTopic returns the topic in which the copy lies.
 func (i *Intake) CopyTopic() string {
-	return (&stage{of: &Topology{Name: i.Name}, name: copyShuffle}).shuffleTopic()
+	return (&Topology{Name: i.Name}).shuffleTopic(copyShuffle)
 }
 
 // Copy returns the record that the copy of a partition holds for r, for a test that

@@ -48,8 +48,8 @@ func TestPlanted(t *testing.T) {
 			t.Parallel()
 			for seed := uint64(1); seed <= b.within; seed++ {
 				r := simulateSeed(seed, b.bug)
-				if len(r.failures) > 0 {
-					t.Logf("%s: %.200s", b.name, r.failures[0])
+				if len(r.Failures) > 0 {
+					t.Logf("%s: %.200s", b.name, r.Failures[0])
 					return
 				}
 			}

@@ -144,7 +144,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // ShuffleTopic returns the topic in which a shuffle lies.
 func (r *Runner) ShuffleTopic(shuffle string) string {
-	return (&stage{of: r.topology, name: shuffle}).shuffleTopic()
+	return r.topology.shuffleTopic(shuffle)
 }
 
 // Tasks creates the shuffles that are missing and returns all tasks, by the stage's

@@ -11,6 +11,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/seeds"
 )
 
 // The second topology under simulation: windows over an application's events, whose
@@ -152,9 +153,8 @@ func (w *beatWorld) act(p int) {
 	}
 }
 
-// simulateBeats runs one seed and returns what is wrong, and how many heartbeats
-// counted.
-func simulateBeats(seed uint64, bug planted) (failure string, beats int) {
+// simulateBeats runs one seed and judges it.
+func simulateBeats(seed uint64, bug planted) (r seeds.Report) {
 	s := Simulate(beatTopology(), SimulationConfig{Seed: seed, Topics: beatTopics, Faults: 0.4 + 0.3*float64(seed%3)})
 	s.planted = bug
 	w := &beatWorld{Simulation: s, r: rand.New(rand.NewPCG(seed, 3)), now: 1_000_000, want: map[string][]string{}, whole: map[int64]int64{}}
@@ -175,8 +175,15 @@ func simulateBeats(seed uint64, bug planted) (failure string, beats int) {
 	for !s.Done() {
 		s.Step()
 	}
-	if err := s.Settle(); err != nil {
-		return err.Error(), w.beats
+	err := s.Settle()
+	r.Counts, r.Digest = s.Counts(), s.digest()
+	r.Counts["heartbeat"] = w.beats
+	switch {
+	case err != nil:
+		r.Fail(seed, "%v", err)
+		return r
+	case w.beats < 20:
+		r.Fail(seed, "%d heartbeats prove nothing", w.beats)
 	}
 	for _, topic := range []string{"closed", "late", "whole"} {
 		seen, got := map[string]bool{}, []string{}
@@ -191,10 +198,10 @@ func simulateBeats(seed uint64, bug planted) (failure string, beats int) {
 		slices.Sort(got)
 		slices.Sort(w.want[topic])
 		if !slices.Equal(got, w.want[topic]) {
-			return fmt.Sprintf("seed %d: %s holds\n%q, want\n%q", seed, topic, got, w.want[topic]), w.beats
+			r.Fail(seed, "%s holds\n%q, want\n%q", topic, got, w.want[topic])
 		}
 	}
-	return "", w.beats
+	return r
 }
 
 // beatSeeds is how many seeds a plain run has.
@@ -203,27 +210,15 @@ const beatSeeds = max(simSeeds/5, 5)
 // TestSimulationOfHeartbeats folds events and heartbeats of owners that come and go,
 // under all faults, and compares with what an oracle makes of the log's order.
 func TestSimulationOfHeartbeats(t *testing.T) {
-	first, n, asked := seedsAsked()
-	if !asked {
-		n = beatSeeds
-	}
-	for seed := first; seed < first+n; seed++ {
-		failure, beats := simulateBeats(seed, plantNothing)
-		if failure != "" {
-			t.Fatal(failure)
-		}
-		if beats < 20 {
-			t.Errorf("seed %d: %d heartbeats prove nothing", seed, beats)
-		}
-	}
+	seeds.Test(t, beatSeeds, []string{"heartbeat"}, func(_ *testing.T, seed uint64) seeds.Report { return simulateBeats(seed, plantNothing) })
 }
 
 func TestPlantedHeartbeats(t *testing.T) {
 	for name, bug := range map[string]planted{"by-a-task": plantTaskBeat, "of-an-old-epoch": plantOldBeat} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(5) {
-				if failure, _ := simulateBeats(seed, bug); failure != "" {
-					t.Logf("%.200s", failure)
+				if r := simulateBeats(seed, bug); len(r.Failures) > 0 {
+					t.Logf("%.200s", r.Failures[0])
 					return
 				}
 			}

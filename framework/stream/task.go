@@ -24,7 +24,7 @@ type Task struct {
 	parts  []storePart // of its stores
 
 	marked int64 // what its stores held when they were last heard of
-	opened bool  // they were, by Run
+	opened bool  // they were
 
 	waiting atomic.Int32  // callers in Wait
 	waits   chan struct{} // tells Watch of one; holds one
@@ -43,6 +43,8 @@ type TaskStatus struct {
 	Goal      int64 // the end that its input had when the task began, or that Aim set; -1: not known yet
 	Err       error // why it does not go on; nil while it does
 	Final     bool  // Err does not pass by itself
+
+	Fills int // how often its stores were found to lack what is below the goal
 
 	unsure bool // a call of a store has failed: what it holds shows when it is open again
 }
@@ -193,11 +195,14 @@ func (t *Task) see(ctx context.Context) error {
 			mark = m
 		}
 	}
-	lost := mark < t.marked
-	t.marked = mark
+	lost, first := mark < t.marked, !t.opened
+	t.opened, t.marked = true, mark
 	t.update(func(s *TaskStatus) {
 		if lost {
 			s.Goal, s.Done = max(s.Goal, s.Done), mark
+		}
+		if lost || first && mark < s.Goal {
+			s.Fills++
 		}
 		s.Done, s.Err, s.Final, s.unsure = max(s.Done, mark), nil, false, false
 	})

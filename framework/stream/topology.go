@@ -112,10 +112,12 @@ func (t *Topology) claim(what, name string) {
 	t.names[name] = true
 }
 
-// shuffleTopic is where a shuffle's records lie, for one fold version.
-func (s *stage) shuffleTopic() string {
-	return fmt.Sprintf("%s.%s.%d", s.of.Name, s.name, s.of.version())
+// shuffleTopic is where the records of a topology's shuffle lie, for one fold version.
+func (t *Topology) shuffleTopic(name string) string {
+	return fmt.Sprintf("%s.%s.%d", t.Name, name, t.version())
 }
+
+func (s *stage) shuffleTopic() string { return s.of.shuffleTopic(s.name) }
 
 func (s *stage) input() string {
 	if s.topic != "" {

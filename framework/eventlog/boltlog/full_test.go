@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/internal/children"
 )
 
 const fullBatches = 400
@@ -90,9 +90,7 @@ func readsStill(l *boltlog.Log, acked int) error {
 
 func TestAFullDiskFailsAppendsAndNothingElse(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.db")
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=fill", pathEnv+"="+path)
-	out, err := cmd.Output()
+	out, err := children.Command("fill", path).Output()
 	if err != nil {
 		var e *exec.ExitError
 		errors.As(err, &e)

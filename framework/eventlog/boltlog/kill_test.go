@@ -3,12 +3,10 @@
 package boltlog_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
+	"github.com/drivetrain-go/drivetrain/internal/children"
 )
 
 const (
@@ -80,29 +79,11 @@ func TestWhatWasAcknowledgedSurvivesKill(t *testing.T) {
 // tells what it acknowledged, each as four fields.
 func killedAs(t *testing.T, child, path string, after time.Duration, acked func(fields []string)) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+child, pathEnv+"="+path)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	var timer *time.Timer
-	for lines.Scan() {
-		if timer == nil {
-			timer = time.AfterFunc(after, func() { cmd.Process.Kill() })
-		}
-		if f := strings.Fields(lines.Text()); len(f) == 4 {
+	children.Kill(t, child, path, after, func(line string) {
+		if f := strings.Fields(line); len(f) == 4 {
 			acked(f)
 		}
-	}
-	if err := cmd.Wait(); timer == nil || cmd.ProcessState.ExitCode() != -1 {
-		t.Fatalf("the child ended by itself: %v", err)
-	}
+	})
 }
 
 // verifyKilled checks that all acknowledged batches are there, once, and that

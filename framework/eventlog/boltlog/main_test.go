@@ -3,29 +3,14 @@
 package boltlog_test
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
-)
 
-// children are what this test binary does when a test runs it again as a
-// process of its own, by the name in childEnv.
-var children = map[string]func(path string) error{"append": appendForEver, "commit": commitForEver, "fill": fillAndGoOn}
-
-const (
-	childEnv = "BOLTLOG_TEST_CHILD"
-	pathEnv  = "BOLTLOG_TEST_PATH"
+	"github.com/drivetrain-go/drivetrain/internal/children"
 )
 
 func TestMain(m *testing.M) {
-	if child, ok := children[os.Getenv(childEnv)]; ok {
-		if err := child(os.Getenv(pathEnv)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	children.Main(map[string]func(path string) error{"append": appendForEver, "commit": commitForEver, "fill": fillAndGoOn})
 	goleak.VerifyTestMain(m)
 }
