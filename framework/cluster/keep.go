@@ -313,30 +313,18 @@ func (o *Owner) resume(ctx context.Context, head []byte) error {
 	last := v.units.Fold().Next() - 1
 	within, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
 	defer cancel()
-	r, err := o.read(within, last)
+	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
+	defer f.close()
+	r, err := f.at(within, last)
 	switch {
 	case err != nil && !errors.Is(err, eventlog.ErrOffset):
 		o.unread = fmt.Errorf("read from %d: %w", last, err)
 		return o.unread
-	case err != nil || r.Offset != last || tailOf(r.Header) != binary.BigEndian.Uint32(head):
+	case err != nil || tailOf(r.Header) != binary.BigEndian.Uint32(head):
 		return fmt.Errorf("the log has another record at %d: it is of another log, or the log has lost records", last)
 	}
 	o.last = r.Header
 	return nil
-}
-
-// read returns the first record from an offset on.
-func (o *Owner) read(ctx context.Context, offset int64) (eventlog.Record, error) {
-	reader, err := o.cfg.Log.Read(o.cfg.Topic, o.cfg.Partition, offset)
-	if err != nil {
-		return eventlog.Record{}, err
-	}
-	defer reader.Close()
-	records, err := reader.Next(ctx)
-	if err != nil {
-		return eventlog.Record{}, err
-	}
-	return records[0], nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
