@@ -35,9 +35,9 @@ var bugs = []struct {
 	for i := range facts {`, `	if !PLANTED { o.versions.change(a) }
 	for i := range facts {`}}},
 	{"head-without-the-unfinished-commit", "an owner goes on from a snapshot that lacks it", []edit{
-		{"../partition/head.go", `b = f.appendOpen(b)`, `
+		{"../partition/head.go", `	b = f.appendOpen(f.appendTerm(append(b, HeadFormat)))`, `
 			if PLANTED { g := *f; g.open = nil; f = &g }
-			b = f.appendOpen(b)`}}},
+			b = f.appendOpen(f.appendTerm(append(b, HeadFormat)))`}}},
 	{"snapshot-without-the-commands", "an owner goes on from a snapshot that has forgotten what it accepted", []edit{
 		{"../partition/head.go", `	c.forget()
 	return nil`, `	c.forget()

@@ -11,6 +11,5 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	children.Main(map[string]func(path string) error{"snap": snapForEver, "fill": fillAndGoOn})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(children.Main(m, map[string]func(path string) error{"snap": snapForEver, "fill": fillAndGoOn}))
 }

@@ -18,18 +18,24 @@ const (
 	pathEnv  = "DRIVETRAIN_TEST_PATH"
 )
 
-// Main is to be called first in TestMain: where the process is a child, it does what
-// its name stands for, and ends.
-func Main(children map[string]func(path string) error) {
-	child, ok := children[os.Getenv(childEnv)]
-	if !ok {
-		return
+// Main is what TestMain is to run: m, or, where the process is a child, what its name
+// stands for.
+func Main(m *testing.M, children map[string]func(path string) error) interface{ Run() int } {
+	if child, ok := children[os.Getenv(childEnv)]; ok {
+		return run(child)
 	}
-	if err := child(os.Getenv(pathEnv)); err != nil {
+	return m
+}
+
+type run func(path string) error
+
+// Run returns the exit code.
+func (r run) Run() int {
+	if err := r(os.Getenv(pathEnv)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
-	os.Exit(0)
+	return 0
 }
 
 // Command returns a command that runs a child.

@@ -11,6 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	children.Main(map[string]func(path string) error{"append": appendForEver, "commit": commitForEver, "fill": fillAndGoOn})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(children.Main(m, map[string]func(path string) error{
+		"append": appendForEver, "commit": commitForEver, "fill": fillAndGoOn}))
 }
