@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/framework"
@@ -41,8 +42,13 @@ func (s *sink) Batch(next int64) (func(context.Context) error, error) {
 	return func(ctx context.Context) error { return s.write(ctx, &view.Batch{}, next) }, nil
 }
 
+// writeWait is how long one batch may take.
+const writeWait = 10 * time.Second
+
 // write writes b, and next as the mark behind it.
 func (s *sink) write(ctx context.Context, b *view.Batch, next int64) error {
+	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
 	b.Partition, b.Epoch, b.From, b.Next = s.number, s.mark.Epoch, s.mark.Next, next
 	if err := s.store.Write(ctx, s.generation, b); err != nil {
 		return fmt.Errorf("view %s, partition %d: %w", s.generation.View, s.number, err)

@@ -158,7 +158,7 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 	t, facts := topology(f, reader(v.From))
 	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
-	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
+	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MostBehind: mostBehind, WriteTimeout: -1, MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
 		d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
 			sink: sink{store: f.Documents, generation: f.Generation, number: n}}
 		if v.Search != nil {
@@ -263,22 +263,30 @@ func (d *documents[D]) Put(e *stream.Element, doc *D) error {
 // Pending returns how many documents have changed.
 func (d *documents[D]) Pending() int { return len(d.changed) }
 
-// maxWrite is the bytes of documents after which a batch is written: the rest
-// follows in another, and only the last moves the mark.
-const maxWrite = 16 << 20
+// mostBehind is how many documents of a partition a rebuild gathers before it
+// writes them.
+const mostBehind = 1 << 16
+
+// maxWrite and maxPuts are the bytes and the number of documents after which a batch
+// is written: the rest follows in another, and only the last moves the mark.
+const (
+	maxWrite = 16 << 20
+	maxPuts  = 4096
+)
 
 // Batch encodes each changed document once.
 func (d *documents[D]) Batch(next int64) (func(context.Context) error, error) {
 	batches := []*view.Batch{{}}
 	size := 0
 	for i := range d.changed {
+		if last := batches[len(batches)-1]; size > maxWrite || len(last.Puts)+len(last.Deletes) == maxPuts {
+			batches, size = append(batches, &view.Batch{}), 0
+		}
 		n, err := d.add(batches[len(batches)-1], &d.changed[i])
 		if err != nil {
 			return nil, err
 		}
-		if size += n; size > maxWrite {
-			batches, size = append(batches, &view.Batch{}), 0
-		}
+		size += n
 	}
 	d.forget()
 	return func(ctx context.Context) error {

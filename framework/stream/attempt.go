@@ -24,6 +24,7 @@ type attempt struct {
 	rest []eventlog.Record // of the run under way
 
 	marks []int64 // of the stores, when they were opened
+	end   int64   // of the input, when the attempt began
 
 	txn  *transactions // nil: no transactional outputs
 	snap *snapshots    // nil: none are kept
@@ -302,7 +303,7 @@ func (a *attempt) fold() error {
 // full reports whether the outputs must catch up first.
 func (a *attempt) full() bool {
 	for _, s := range a.core.shelves {
-		if s.writing && s.part.Pending() >= s.of.most {
+		if s.writing && s.part.Pending() >= a.most(s) {
 			return true
 		}
 	}

@@ -19,6 +19,11 @@ type Store[T any] struct {
 	// are being written; default 4096. Those of some hundred records may come on top.
 	// Fewer are written once all that was read is folded.
 	Most int
+	// MostBehind takes the place of Most while the task is 1,000 records or more behind
+	// the end that its input had when it began, as in a rebuild: changes then wait, at
+	// most a second, so that those of the same key are written as one. Default 0: they
+	// do not wait.
+	MostBehind int
 	// WriteTimeout is how long one write may take before the task starts anew; default
 	// 10 s, below zero: for ever.
 	WriteTimeout time.Duration
@@ -71,8 +76,9 @@ type Element struct {
 // Limits of a store.
 const (
 	maxPending    = 4096             // see Store.Most
+	farBehind     = 1000             // records; see Store.MostBehind
 	storeWait     = 10 * time.Second // see Store.WriteTimeout
-	checkInterval = time.Second      // between two looks at an idle store
+	checkInterval = time.Second      // between two looks at an idle store, and that changes wait; see Store.MostBehind
 )
 
 // store is a Store whatever it keeps.
@@ -80,6 +86,7 @@ type store struct {
 	name      string
 	part      func(opening) storePart
 	most      int
+	behind    int // see Store.MostBehind
 	timeout   time.Duration
 	markEvery time.Duration
 	bare      bool // it keeps nothing but its mark, which is not that of its task alone
@@ -96,10 +103,10 @@ type opening struct {
 
 // Fill fills a store with a stream.
 func Fill[T any](in *Stream[T], s *Store[T]) {
-	if s.Part == nil || s.Most < 0 || s.MarkEvery < 0 {
-		panic(fmt.Errorf("store %q: set Part; Most is %d, MarkEvery %v, want none below zero", s.Name, s.Most, s.MarkEvery))
+	if s.Part == nil || s.Most < 0 || s.MostBehind < 0 || s.MarkEvery < 0 {
+		panic(fmt.Errorf("store %q: set Part; Most is %d, MostBehind %d, MarkEvery %v, want none below zero", s.Name, s.Most, s.MostBehind, s.MarkEvery))
 	}
-	n := addStore(in.of, &store{name: s.Name, most: s.Most, timeout: s.WriteTimeout, markEvery: s.MarkEvery,
+	n := addStore(in.of, &store{name: s.Name, most: s.Most, behind: s.MostBehind, timeout: s.WriteTimeout, markEvery: s.MarkEvery,
 		part: func(o opening) storePart { return s.Part(o.partition) }})
 	fillShelf(in, n)
 }
@@ -182,6 +189,7 @@ func (a *attempt) aim() error {
 	if err != nil {
 		return fmt.Errorf("find the end: %w", err)
 	}
+	a.end = end
 	if mark > end {
 		return Final(fmt.Errorf("store %s is at offset %d, beyond the log's end %d of %s: it belongs to another log; restore the log, or empty the store (of an effect: set its group's offset)",
 			a.stage.stores[0].name, mark, end, a.stage.input()))
@@ -219,7 +227,7 @@ func (a *attempt) fill() error {
 		}
 		next := a.core.next
 		switch waits := s.part.Pending(); {
-		case waits >= s.of.most, waits > 0 && len(a.rest) == 0, s.mark < next && a.marking(s, now):
+		case waits >= a.most(s), waits > 0 && len(a.rest) == 0 && !a.gathers(s, now), s.mark < next && a.marking(s, now):
 			if s.of.bare {
 				next = a.done
 			}
@@ -233,6 +241,22 @@ func (a *attempt) fill() error {
 	return nil
 }
 
+// most returns after how many changes a store is written to.
+func (a *attempt) most(s *shelf) int {
+	if a.far() {
+		return max(s.of.most, s.of.behind)
+	}
+	return s.of.most
+}
+
+// far reports whether much is still to be read that is there already.
+func (a *attempt) far() bool { return a.end-a.core.next >= farBehind }
+
+// gathers reports whether changes are to wait for more of the same keys.
+func (a *attempt) gathers(s *shelf, now time.Time) bool {
+	return s.of.behind > 0 && a.far() && now.Sub(s.heard) < checkInterval
+}
+
 // marking reports whether the mark is to be moved though nothing waits.
 func (a *attempt) marking(s *shelf, now time.Time) bool {
 	switch {
@@ -241,7 +265,7 @@ func (a *attempt) marking(s *shelf, now time.Time) bool {
 	case s.of.bare:
 		return s.mark < a.done && now.Sub(s.heard) >= s.of.markEvery
 	}
-	return s.of.delivers || s.of.markEvery > 0 && len(a.rest) == 0 && now.Sub(s.heard) >= s.of.markEvery
+	return s.of.delivers || s.of.markEvery > 0 && len(a.rest) == 0 && now.Sub(s.heard) >= s.of.markEvery && !a.gathers(s, now)
 }
 
 func (a *attempt) write(s *shelf, next int64) error {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -111,4 +112,65 @@ func TestASlowStoreMakesItsTaskWait(t *testing.T) {
 			t.Errorf("status %+v", s)
 		}
 	})
+}
+
+// slowly is a log that brings a hundred records each 101 ms.
+type slowly struct{ *memlog.Log }
+
+func (l slowly) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
+	r, err := l.Log.Read(topic, part, from)
+	return &slowReader{Reader: r}, err
+}
+
+type slowReader struct {
+	eventlog.Reader
+	rest []eventlog.Record
+}
+
+func (r *slowReader) Next(ctx context.Context) (records []eventlog.Record, err error) {
+	time.Sleep(101 * time.Millisecond)
+	if len(r.rest) == 0 {
+		if r.rest, err = r.Reader.Next(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n := min(len(r.rest), 100)
+	records, r.rest = r.rest[:n], r.rest[n:]
+	return records, nil
+}
+
+// TestChangesWaitFarBehindTheEnd reads 3,000 commits of three keys, the claim before
+// them, and one commit later.
+func TestChangesWaitFarBehindTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		behind int
+		every  time.Duration
+		writes []string // the first; the rest follow each run of 100
+	}{
+		"each second":                {behind: 1 << 16, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
+		"each second, marks watched": {behind: 1 << 16, every: 50 * time.Millisecond, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
+		"above MostBehind":           {behind: 3, writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
+		"not at all":                 {writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			script(t, func(p *play) {
+				for n := range 3000 {
+					p.commit(string(rune('a'+n%3)), 1, "e")
+				}
+				counts := p.count(c.every)
+				counts.stages[0].stores[0].behind, counts.stages[0].stores[0].most = c.behind, 3
+				task := p.task(counts, Config{Log: slowly{p.log}})
+				p.run(task)
+				time.Sleep(4 * time.Second)
+				calls := p.part.noted()
+				if want := strings.Join(c.writes, "; "); !strings.HasPrefix(strings.ReplaceAll(calls, "check; ", ""), "open; "+want) {
+					t.Errorf("calls %s, want %s", calls, want)
+				}
+				p.holds("@3001 a=1000 b=1000 c=1000")
+				p.commit("a", 1, "e") // at the end nothing waits
+				time.Sleep(200 * time.Millisecond)
+				p.holds("@3002 a=1001 b=1000 c=1000")
+			})
+		})
+	}
 }

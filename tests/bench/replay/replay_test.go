@@ -1,11 +1,14 @@
-// Package replay measures how quickly a topology reads an events topic again when
-// nothing is to be written: the fold rule, the payloads, and a count for each
+// Package replay measures how quickly a topology reads an events topic again. With
+// nothing to be written: the fold rule, the payloads, and a count for each
 // aggregate, beside a bare loop that decodes the same envelopes and payloads and
-// keeps one number. On the log in a file, and on Kafka where KAFKA_BROKERS names a
-// broker.
+// keeps one number. And with a view that is made anew in a store, beside its fold
+// alone and the bare write of its documents alone. On the log in a file, and on Kafka
+// where KAFKA_BROKERS names a broker; into the stores that REDIS_ADDR and
+// ELASTICSEARCH_URL name, or into miniredis.
 //
-// The environment may set BENCH_REPLAY (events, 20,000) and BENCH_REPEAT (rounds,
-// 1). With BENCH_REPLAY the figures are held to what is promised.
+// The environment may set BENCH_REPLAY (events, 20,000), BENCH_DOCUMENTS (a twentieth
+// of that) and BENCH_REPEAT (rounds, 1). With BENCH_REPLAY the figures are held to
+// what is promised.
 package replay
 
 import (
@@ -13,6 +16,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,9 +41,9 @@ import (
 )
 
 const (
-	parts      = 4
-	aggregates = 10_000
-	batch      = 500
+	parts  = 4
+	tribes = 10_000
+	batch  = 500
 )
 
 // promised are the goals: of the floor's rate on Kafka, and events a second on the
@@ -74,6 +78,7 @@ type replayed struct {
 	topic  string
 	events int
 	ends   [parts]int64
+	cards  map[string]card // what a fold of the events makes, by tribe
 }
 
 // figure is one reading.
@@ -87,7 +92,7 @@ func TestReplayBesideABareLoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { log.Close() })
-		r := newReplayed(t, log, "bench.events", events)
+		r := newReplayed(t, log, "bench.events", events, tribes)
 		ours, _ := r.rounds(rounds, r.plain)
 		if rate := float64(events) / ours.Seconds(); os.Getenv("BENCH_REPLAY") != "" && rate < promisedRate {
 			t.Errorf("%.0f events a second, %d are promised", rate, promisedRate)
@@ -103,7 +108,7 @@ func TestReplayBesideABareLoop(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { log.Close() })
-		r := newReplayed(t, log, fmt.Sprintf("replay-%d.events", time.Now().UnixNano()), events)
+		r := newReplayed(t, log, fmt.Sprintf("replay-%d.events", time.Now().UnixNano()), events, tribes)
 		t.Cleanup(func() { forget(t, brokers, r.topic) })
 		ours, floor := r.rounds(rounds, func() (int, func()) { return r.bare(brokers) })
 		if ratio := floor.Seconds() / ours.Seconds(); os.Getenv("BENCH_REPLAY") != "" && ratio < promisedOfFloor {
@@ -112,9 +117,10 @@ func TestReplayBesideABareLoop(t *testing.T) {
 	})
 }
 
-// newReplayed fills a topic with commits of one event each, as owners write them.
-func newReplayed(t *testing.T, log eventlog.Log, topic string, events int) *replayed {
-	r := &replayed{T: t, log: log, topic: topic, events: events}
+// newReplayed fills a topic with commits of one event each, as owners write them, to
+// so many tribes, in no order that a cache could like.
+func newReplayed(t *testing.T, log eventlog.Log, topic string, events, tribes int) *replayed {
+	r := &replayed{T: t, log: log, topic: topic, events: events, cards: make(map[string]card)}
 	if err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: parts}); err != nil {
 		t.Fatal(err)
 	}
@@ -131,13 +137,17 @@ func newReplayed(t *testing.T, log eventlog.Log, topic string, events int) *repl
 		batches[p] = append(batches[p], eventlog.Record{Header: partition.ClaimHeader(partition.Claim{Epoch: 1, Owner: event.ID{1}})})
 	}
 	began := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	random := rand.New(rand.NewPCG(1, 7))
 	for n := range events {
 		at := began.Add(time.Duration(n) * time.Millisecond)
-		key := partition.Key("tribe", fmt.Sprintf("tribe-%08d", n*7919%aggregates))
+		id := fmt.Sprintf("tribe-%08d", random.IntN(tribes))
+		key := partition.Key("tribe", id)
 		versions[string(key)]++
 		e := event.Envelope{ID: event.NewID(at, entropy(2*n)), Command: event.NewID(at, entropy(2*n+1)), Digest: uint64(n), Type: "tribe.joined",
 			Version: versions[string(key)], Epoch: 1, Count: 1, Time: at, Actor: "maya"}
-		data, err := json.Marshal(Joined{Member: fmt.Sprintf("member-%08d", n), Guest: n%3 == 0, Note: "comes with two friends, and leaves early", At: at.UnixMilli()})
+		joined := Joined{Member: fmt.Sprintf("member-%08d", n), Guest: n%3 == 0, Note: "comes with two friends, and leaves early", At: at.UnixMilli()}
+		r.cards[id] = r.cards[id].with(id, joined)
+		data, err := json.Marshal(joined)
 		if err != nil {
 			t.Fatal(err)
 		}
