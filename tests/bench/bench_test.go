@@ -92,15 +92,31 @@ func TestBesideFloors(t *testing.T) {
 			runtime.Version(), runtime.NumCPU(), float64(took.Microseconds())/1000, p.cell, p.rounds)
 	}
 	p.run(t, "Embedded", c, embedded.Config)
-	if servers.Named() {
+	if os.Getenv("KAFKA_BROKERS") != "" {
 		p.run(t, "Kafka", c, servers.FromEnv)
+	}
+	if os.Getenv("REDIS_ADDR") != "" {
+		all := p.run(t, "Redis", c, withRedis)
+		for _, line := range all.dear(p.callers) {
+			if t.Log(line); os.Getenv("BENCH_CELL") != "" {
+				t.Fail()
+			}
+		}
 	}
 }
 
+// chosen reports whether a row is run on a log.
+func (p plan) chosen(r row, log string) bool {
+	return p.rows.MatchString(r.name) && r.queries == (log == "Redis")
+}
+
 // run measures on one log, and prints.
-func (p plan) run(t *testing.T, log string, c *clients, config func(dir string) framework.Config) {
+func (p plan) run(t *testing.T, log string, c *clients, config func(dir string) framework.Config) figures {
 	t.Helper()
 	all := make(figures)
+	if !slices.ContainsFunc(rows, func(r row) bool { return p.chosen(r, log) }) {
+		return all
+	}
 	var restless []float64 // what others took in the cells where it was much
 	for range p.rounds {
 		restless = append(restless, p.round(t, log, c, config, all)...)
@@ -114,6 +130,7 @@ func (p plan) run(t *testing.T, log string, c *clients, config func(dir string) 
 			slices.Max(restless), calm, len(restless), p.rounds*len(all))
 	}
 	fmt.Println()
+	return all
 }
 
 // round measures each cell once, on an empty log. It returns what others took in
@@ -139,7 +156,7 @@ func (p plan) round(t *testing.T, log string, c *clients, config func(dir string
 	}()
 	for _, n := range p.callers {
 		for _, r := range rows {
-			if !p.rows.MatchString(r.name) {
+			if !p.chosen(r, log) {
 				continue
 			}
 			runtime.GC() // of the cell before

@@ -105,7 +105,7 @@ func TestAnAnswerThatIsNoneIsAFailure(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}":                  false,
 		"": false,
 	} {
-		if err := newConnection(wire{strings.NewReader(text)}).ask(); (err == nil) != fine {
+		if err := newConnection(wire{strings.NewReader(text)}, aCommand).ask(); (err == nil) != fine {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -18,8 +18,15 @@ import (
 // order tells the clients' process what to ask.
 type order struct {
 	Addr    string
+	Request request
 	Callers int
 	Cell    time.Duration
+}
+
+// request is what is sent: the number of a counter between two texts.
+type request struct {
+	Before, Behind string
+	Counters       int64 // 0 to this many
 }
 
 // report is what it says: twice a mark, at both ends of the counted time, then
@@ -97,7 +104,7 @@ func serveOrders(in io.Reader, out io.Writer) {
 }
 
 func (o order) carryOut(mark func()) (r report) {
-	callers, hangUp, err := dial(o.Addr, o.Callers)
+	callers, hangUp, err := dial(o)
 	defer hangUp()
 	if err != nil {
 		return report{Failure: err.Error()}
@@ -115,20 +122,20 @@ func (o order) carryOut(mark func()) (r report) {
 }
 
 // dial opens a connection for each caller.
-func dial(addr string, callers int) (asks []ask, hangUp func(), err error) {
+func dial(o order) (asks []ask, hangUp func(), err error) {
 	var open []net.Conn
 	hangUp = func() {
 		for _, c := range open {
 			c.Close()
 		}
 	}
-	for range callers {
-		c, err := net.Dial("tcp", addr)
+	for range o.Callers {
+		c, err := net.Dial("tcp", o.Addr)
 		if err != nil {
 			return nil, hangUp, err
 		}
 		open = append(open, c)
-		asks = append(asks, newConnection(c).ask)
+		asks = append(asks, newConnection(c, o.Request).ask)
 	}
 	return asks, hangUp, nil
 }
@@ -137,21 +144,26 @@ func dial(addr string, callers int) (asks []ask, hangUp func(), err error) {
 // processors to the server.
 type connection struct {
 	io.Writer
-	in      *bufio.Reader
-	request []byte
+	in   *bufio.Reader
+	what request
+	text []byte
 }
 
-func newConnection(c io.ReadWriter) *connection {
-	return &connection{Writer: c, in: bufio.NewReaderSize(c, 2048)}
+func newConnection(c io.ReadWriter, what request) *connection {
+	return &connection{Writer: c, in: bufio.NewReaderSize(c, 2048), what: what}
 }
 
-const requestEnd = "/count HTTP/1.1\r\nHost: bench\r\nUser: maya\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n" + commandBody
+// What the clients send.
+var (
+	aCommand = request{"POST /v1/counter/counter-", "/count HTTP/1.1\r\nHost: bench\r\nUser: maya\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n" + commandBody, aggregatesCount}
+	aQuery   = request{"GET /v1/views/card/counter-", " HTTP/1.1\r\nHost: bench\r\n\r\n", cardsCount}
+)
 
 func (c *connection) ask() error {
-	c.request = append(c.request[:0], "POST /v1/counter/counter-"...)
-	c.request = strconv.AppendInt(c.request, rand.Int64N(aggregatesCount), 10)
-	c.request = append(c.request, requestEnd...)
-	if _, err := c.Write(c.request); err != nil {
+	c.text = append(c.text[:0], c.what.Before...)
+	c.text = strconv.AppendInt(c.text, rand.Int64N(c.what.Counters), 10)
+	c.text = append(c.text, c.what.Behind...)
+	if _, err := c.Write(c.text); err != nil {
 		return err
 	}
 	return c.answer()

@@ -14,6 +14,10 @@
 //	                          bytes; nothing is appended
 //	bare chi on bare log      the same, after it has appended as bare log does
 //	api.Handler               App.Execute over HTTP; floors: both of the chi rows
+//	bare chi on bare Redis    a handler that asks Redis for the same field of the same hash
+//	                          and answers with it
+//	view by key               a document over HTTP, from the Redis that REDIS_ADDR names;
+//	                          floor: bare chi on bare Redis, by processor time
 //
 // They run on the log in a file, and on Kafka where the environment names the
 // three servers. A floor appends to a topic of its own on the log that the
@@ -32,7 +36,8 @@
 // run, such as "^App") and BENCH_DIR (where the log's file lies: its disk is what
 // is measured).
 //
-// File map: bench_test.go is the run; rows_test.go what is measured; load_test.go
+// File map: bench_test.go is the run; rows_test.go what is measured, and
+// queries_test.go what of views; load_test.go
 // the callers and client_test.go those over HTTP; machine_test.go processor time
 // and disk; table_test.go the figures. check_test.go shows that the tools measure
 // what they say.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/api"
@@ -22,6 +23,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
+	"github.com/drivetrain-go/drivetrain/projections"
 )
 
 // The application that is measured: counters, whose own code costs next to
@@ -52,6 +54,7 @@ func (c counter) count(cmd count) ([]fact, error) { return []fact{counted{cmd.By
 const (
 	commandBody     = `{"by":1}`
 	aggregatesCount = 10_000
+	cardsCount      = 1000 // of these, which have a document
 	partitions      = 16
 	maxBatch        = 1024 // records of a floor's append, as an owner's commits
 	maxWaiting      = 4096 // per partition
@@ -63,6 +66,7 @@ type bench struct {
 	log     eventlog.Log
 	topics  [2]string // the application's, the floor's
 	floor   *bareLog
+	redis   *redis.Client // of what queries are asked of; nil: nothing
 	ids     []string
 	servers map[string]*httptest.Server // by row
 	clients *clients
@@ -70,10 +74,11 @@ type bench struct {
 
 // row is one thing that is measured.
 type row struct {
-	name   string
-	floors []string // names of rows
-	logs   bool     // it appends a record per command
-	ask    func(b *bench) ask
+	name    string
+	floors  []string // names of rows
+	logs    bool     // it appends a record per command
+	queries bool     // it answers queries by HTTP, from Redis
+	ask     func(b *bench) ask
 }
 
 var rows = []row{
@@ -82,7 +87,17 @@ var rows = []row{
 	{name: "bare chi"},
 	{name: "bare chi on bare log", logs: true},
 	{name: "api.Handler", floors: []string{"bare chi", "bare chi on bare log"}, logs: true},
+	{name: bareView, queries: true},
+	{name: ourView, floors: []string{bareView}, queries: true},
 }
+
+// The rows of queries, and what of its floor's rate a processor second is promised to
+// bring.
+const (
+	bareView       = "bare chi on bare Redis"
+	ourView        = "view by key"
+	promisedOfView = 0.7
+)
 
 // start runs an application until stop.
 func start(cfg framework.Config, c *clients) (b *bench, stop func() error, err error) {
@@ -93,12 +108,16 @@ func start(cfg framework.Config, c *clients) (b *bench, stop func() error, err e
 	cfg.Open = func(ctx context.Context) (framework.Resources, error) {
 		r, err := open(ctx)
 		b.log = r.Log
+		if documents, ok := r.Documents.(inRedis); ok {
+			b.redis = documents.client
+		}
 		return r, err
 	}
 	b.app = framework.New(cfg)
 	counters := &aggregates.Type[counter, fact]{Name: "counter", Evolve: counter.evolve,
 		Events: event.Types[fact]{"counter.counted": event.As[fact, counted]()}}
 	commands.Handle(b.app, counters, "count", counter.count)
+	projections.Register(b.app, &projections.View[card, fact]{Name: "card", From: counters.Stream(), Fold: card.fold})
 	for i := range aggregatesCount {
 		b.ids = append(b.ids, fmt.Sprint("counter-", i))
 	}
@@ -143,6 +162,14 @@ func (b *bench) furnish(ctx context.Context) error {
 		})),
 		"api.Handler": httptest.NewServer(handler),
 	}
+	if b.redis == nil {
+		return nil
+	}
+	header, err := b.furnishViews(ctx, handler)
+	if err != nil {
+		return err
+	}
+	b.servers[bareView], b.servers[ourView] = httptest.NewServer(b.bareView(header)), httptest.NewServer(handler)
 	return nil
 }
 
@@ -333,7 +360,11 @@ func (b *bench) measure(ctx context.Context, r row, callers int, d time.Duration
 	mark := func() { marks = append(marks, now()) }
 	if server := b.servers[r.name]; server != nil {
 		var told report
-		told, err = b.clients.ask(order{server.Listener.Addr().String(), callers, d}, mark)
+		what := aCommand
+		if r.queries {
+			what = aQuery
+		}
+		told, err = b.clients.ask(order{server.Listener.Addr().String(), what, callers, d}, mark)
 		c.measured, c.client = told.Measured, told.CPU
 	} else {
 		asks := make([]ask, callers)

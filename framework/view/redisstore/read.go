@@ -12,13 +12,12 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// Get implements view.Documents: one HMGET for each partition that occurs, in
-// one pipeline.
+// Get implements view.Documents: one HMGET for each partition that occurs.
 func (s *Store) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
 	err := checkRefs(at)
 	var values [][]byte
 	if err == nil {
-		values, err = within(ctx, func(ctx context.Context) ([][]byte, error) { return s.get(ctx, g, at) })
+		values, err = s.get(ctx, g, at)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: get from %s: %w", g, err)
@@ -26,35 +25,53 @@ func (s *Store) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 	return values, nil
 }
 
+// fields are the documents of one partition that are to be read.
+type fields struct {
+	partition int32
+	names     []string
+	places    []int // of these among all that are read
+	found     *redis.SliceCmd
+}
+
 func (s *Store) get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
 	values := make([][]byte, len(at))
 	if len(at) == 0 {
 		return values, nil
 	}
-	byPart := make(map[int32][]int)
-	for i := range at {
-		byPart[at[i].Partition] = append(byPart[at[i].Partition], i)
-	}
-	pipe := s.client.Pipeline()
-	found := make(map[int32]*redis.SliceCmd, len(byPart))
-	for p, places := range byPart {
-		fields := make([]string, len(places))
-		for i, place := range places {
-			fields[i] = document + at[place].Key
+	all := byPartition(at)
+	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
+		for _, f := range all {
+			f.found = pipe.HMGet(context.Background(), part(g, f.partition), f.names...)
 		}
-		found[p] = pipe.HMGet(ctx, part(g, p), fields...)
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	for p, places := range byPart {
-		for i, v := range found[p].Val() {
+	for _, f := range all {
+		found, err := f.found.Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, v := range found {
 			if text, ok := v.(string); ok {
-				values[places[i]] = []byte(text)
+				values[f.places[i]] = []byte(text)
 			}
 		}
 	}
 	return values, nil
+}
+
+func byPartition(at []view.Ref) (all []*fields) {
+	index := make(map[int32]*fields)
+	for i := range at {
+		f := index[at[i].Partition]
+		if f == nil {
+			f = &fields{partition: at[i].Partition}
+			all, index[f.partition] = append(all, f), f
+		}
+		f.names, f.places = append(f.names, document+at[i].Key), append(f.places, i)
+	}
+	return all
 }
 
 // Sizes implements view.Documents.
@@ -62,7 +79,7 @@ func (s *Store) Sizes(ctx context.Context, g view.Generation, sets []view.Ref) (
 	err := checkRefs(sets)
 	var sizes []int64
 	if err == nil {
-		sizes, err = within(ctx, func(ctx context.Context) ([]int64, error) { return s.sizes(ctx, g, sets) })
+		sizes, err = s.sizes(ctx, g, sets)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: sizes in %s: %w", g, err)
@@ -75,29 +92,27 @@ func (s *Store) sizes(ctx context.Context, g view.Generation, sets []view.Ref) (
 	if len(sets) == 0 {
 		return sizes, nil
 	}
-	pipe := s.client.Pipeline()
 	found := make([]*redis.IntCmd, len(sets))
-	for i, r := range sets {
-		found[i] = pipe.ZCard(ctx, set(part(g, r.Partition), r.Key))
+	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
+		for i, r := range sets {
+			found[i] = pipe.ZCard(context.Background(), set(part(g, r.Partition), r.Key))
+		}
+	})
+	for i := 0; i < len(found) && err == nil; i++ {
+		sizes[i], err = found[i].Result()
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, err
-	}
-	for i, f := range found {
-		sizes[i] = f.Val()
-	}
-	return sizes, nil
+	return sizes, err
 }
 
-// Page implements view.Documents: one ZREVRANGEBYLEX for each set, in one
-// pipeline, so it reads up to n entries of each. Entries that differ in their
+// Page implements view.Documents: one ZREVRANGEBYLEX for each set, so it reads up
+// to n entries of each. Entries that differ in their
 // set alone follow one another by its name, from the greatest down; the same
 // entry of several partitions is one.
 func (s *Store) Page(ctx context.Context, g view.Generation, sets []view.Ref, after *view.Entry, n int) ([]view.Entry, error) {
 	err := checkPage(sets, after, n)
 	var entries []view.Entry
 	if err == nil {
-		entries, err = within(ctx, func(ctx context.Context) ([]view.Entry, error) { return s.page(ctx, g, sets, after, n) })
+		entries, err = s.page(ctx, g, sets, after, n)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: page of %s: %w", g, err)
@@ -129,18 +144,23 @@ func (s *Store) page(ctx context.Context, g view.Generation, sets []view.Ref, af
 	if len(sets) == 0 {
 		return nil, nil
 	}
-	pipe := s.client.Pipeline()
 	found := make([]*redis.StringSliceCmd, len(sets))
-	for i, r := range sets {
-		found[i] = pipe.ZRevRangeByLex(ctx, set(part(g, r.Partition), r.Key),
-			&redis.ZRangeBy{Max: below(after, r.Key), Min: "-", Count: int64(n)})
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
+		for i, r := range sets {
+			found[i] = pipe.ZRevRangeByLex(context.Background(), set(part(g, r.Partition), r.Key),
+				&redis.ZRangeBy{Max: below(after, r.Key), Min: "-", Count: int64(n)})
+		}
+	})
+	if err != nil {
 		return nil, err
 	}
 	var all []view.Entry
 	for i, f := range found {
-		for _, m := range f.Val() {
+		members, err := f.Result()
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range members {
 			sort, name, _ := strings.Cut(m, "\x00")
 			all = append(all, view.Entry{Set: sets[i].Key, Sort: sort, Member: name})
 		}

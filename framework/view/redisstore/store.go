@@ -40,13 +40,16 @@ import (
 
 // Store is a view.Documents on Redis. It is safe for concurrent use and owns
 // nothing: closing the client is the caller's.
-type Store struct{ client redis.UniversalClient }
+type Store struct {
+	client redis.UniversalClient
+	reads  *trips
+}
 
 var _ view.Documents = (*Store)(nil)
 
 // New returns the store on client. The client's ReadTimeout (by default 3 s)
 // bounds how long a call that was given up holds its connection.
-func New(client redis.UniversalClient) *Store { return &Store{client} }
+func New(client redis.UniversalClient) *Store { return &Store{client, newTrips(client)} }
 
 // Open implements view.Store.
 func (s *Store) Open(ctx context.Context, g view.Generation, partition int32) (view.Mark, error) {

@@ -1,0 +1,106 @@
+package projections_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/drivetrain-go/drivetrain/commands"
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/projections"
+)
+
+// reads counts what queries ask a store, each of which is one round trip.
+type reads struct {
+	view.Documents
+	n atomic.Int64
+}
+
+func (r *reads) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
+	r.n.Add(1)
+	return r.Documents.Get(ctx, g, at)
+}
+
+func (r *reads) Sizes(ctx context.Context, g view.Generation, sets []view.Ref) ([]int64, error) {
+	r.n.Add(1)
+	return r.Documents.Sizes(ctx, g, sets)
+}
+
+func (r *reads) Page(ctx context.Context, g view.Generation, sets []view.Ref, after *view.Entry, n int) ([]view.Entry, error) {
+	r.n.Add(1)
+	return r.Documents.Page(ctx, g, sets, after, n)
+}
+
+// TestAPageOfAFeedCostsTwoCallsOfItsStore asks for pages of every size of sets of
+// several, and follows their cursors.
+func TestAPageOfAFeedCostsTwoCallsOfItsStore(t *testing.T) {
+	r, err := embedded.With(memlog.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := &reads{Documents: r.Documents}
+	r.Documents = counted
+	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }})
+	commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
+	projections.Register(app, bookCards, byShelf)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	last := eventlog.NewPositions()
+	sizes := map[string]int{"none": 0, "one": 1, "some": 17, "many": 230}
+	for shelf, size := range sizes {
+		for n := range size {
+			res, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: fmt.Sprint(shelf, n), Command: "put", Body: fmt.Appendf(nil, `{"shelf":%q,"title":"Dune"}`, shelf)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last.Offsets[res.Position.Partition] = res.Position.Offset
+		}
+	}
+	ask := func(q framework.Query) (page projections.Page[book]) {
+		t.Helper()
+		before := counted.n.Load()
+		a, err := app.Ask(ctx, "by-shelf", q)
+		if err == nil {
+			err = json.Unmarshal(a.JSON, &page)
+		}
+		if calls := counted.n.Load() - before; err != nil || calls != 2 {
+			t.Fatalf("%+v costs %d calls, want 2; %v", q, calls, err)
+		}
+		return page
+	}
+	for shelf, size := range sizes {
+		for limit := 1; limit <= 100; limit++ {
+			if page := ask(framework.Query{Key: shelf, Limit: limit, Min: last}); len(page.Items) != min(limit, size) {
+				t.Fatalf("%d of %s are %d", limit, shelf, len(page.Items))
+			}
+		}
+		left := size
+		for after := "-"; after != ""; {
+			page := ask(framework.Query{Key: shelf, Limit: 9, After: trim(after), Min: last})
+			left, after = left-len(page.Items), page.Next
+		}
+		if left != 0 {
+			t.Errorf("the pages of %s lack %d", shelf, left)
+		}
+	}
+}
+
+// trim is the first page's cursor, which is none.
+func trim(after string) string {
+	if after == "-" {
+		return ""
+	}
+	return after
+}
