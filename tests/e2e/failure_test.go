@@ -42,9 +42,14 @@ type failing struct {
 // fail starts an application and load, lets happen what is to happen, sees that
 // the program recovers by itself, and audits all.
 func fail(t *testing.T, happen func(f *failing)) {
+	failOn(t, (*servers).backend, happen)
+}
+
+// failOn is fail with a program that finds the servers by what of returns.
+func failOn(t *testing.T, of func(*servers) backend, happen func(f *failing)) {
 	for _, servers := range killable(t) {
 		t.Run("servers", func(t *testing.T) {
-			s := newSite(t, servers.backend())
+			s := newSite(t, of(servers))
 			p := s.startReady(t, 0)
 			f := &failing{run: s.newRun(t, 1<<30, p), servers: servers, p: p, w: newWitness(t, p, p)}
 			f.rest, f.patience = 20*time.Millisecond, giveUp+outage(t, 0)
@@ -251,5 +256,29 @@ func TestServersAreSlow(t *testing.T) {
 		if n := f.settled.Load() - before; n < 100 {
 			f.t.Errorf("%d commands were answered in %v", n, time.Since(began))
 		}
+	})
+}
+
+// wholeWithin is how long a Redis that was emptied may lack what it had.
+const wholeWithin = 30 * time.Second
+
+func TestEverythingInRedisIsFlushed(t *testing.T) {
+	fail(t, func(f *failing) {
+		f.foundFirst()
+		f.reach(int64(number(t, "E2E_COMMANDS", 3000)))
+		client := f.site.redisClient()
+		defer client.Close()
+		began := time.Now()
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(noticed)
+		f.p.ready(t)
+		took := time.Since(began)
+		f.t.Logf("whole again %v after FLUSHALL, of which it waits %v", took.Round(time.Millisecond), noticed)
+		if took > wholeWithin {
+			f.t.Errorf("whole again %v after FLUSHALL, want at most %v", took, wholeWithin)
+		}
+		f.stays(firstCard, `"name":"Meanwhile"`)
 	})
 }

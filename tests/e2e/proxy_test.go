@@ -12,11 +12,14 @@ import (
 	"time"
 )
 
-// proxy stands between the program and a server: it can be slow, and can refuse.
+// proxy stands between the program and a server: it can be slow, can refuse, and can
+// lose answers.
 type proxy struct {
 	addr   string // where it listens
 	target string
 	delay  atomic.Int64 // nanoseconds by which each answer is late
+	loses  atomic.Int64 // 10: every tenth answer is lost, with its connection; 0: none
+	seen   atomic.Int64 // answers, or pieces of some
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -134,7 +137,7 @@ func (p *proxy) serve(client net.Conn) {
 }
 
 // late copies, each piece by the delay later than it came.
-func (p *proxy) late(to io.Writer, from io.Reader) {
+func (p *proxy) late(to io.WriteCloser, from io.Reader) {
 	type piece struct {
 		data []byte
 		due  time.Time
@@ -158,14 +161,19 @@ func (p *proxy) late(to io.Writer, from io.Reader) {
 		if gone {
 			continue
 		}
+		if every := p.loses.Load(); every > 0 && p.seen.Add(1)%every == 0 {
+			gone = true
+			to.Close()
+			continue
+		}
 		time.Sleep(time.Until(piece.due))
 		_, err := to.Write(piece.data)
 		gone = err != nil
 	}
 }
 
-// TestAProxyIsSlowAndRefuses tries the proxy itself.
-func TestAProxyIsSlowAndRefuses(t *testing.T) {
+// TestAProxyIsSlowAndRefusesAndLoses tries the proxy itself.
+func TestAProxyIsSlowAndRefusesAndLoses(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -210,6 +218,15 @@ func TestAProxyIsSlowAndRefuses(t *testing.T) {
 	if took, err := echo(); err != nil || took < 100*time.Millisecond {
 		t.Errorf("a slow one answered after %v, %v", took, err)
 	}
+	p.delay.Store(0)
+	p.loses.Store(2)
+	if _, err := echo(); err != nil {
+		t.Errorf("the first of two was lost: %v", err)
+	}
+	if _, err := echo(); err == nil {
+		t.Error("the second of two was answered although it was lost")
+	}
+	p.loses.Store(0)
 	p.refuse()
 	if _, err := echo(); err == nil {
 		t.Error("answered although it refuses")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 )
@@ -17,6 +18,13 @@ import (
 const (
 	bulkBytes   = 4 << 20
 	bulkChanges = 1000
+)
+
+// Changes of a request that the server had no room for are sent again, after a pause
+// that doubles.
+const (
+	bulkTries = 6
+	bulkPause = 50 * time.Millisecond
 )
 
 // action is the line of a bulk request before a document.
@@ -46,7 +54,7 @@ func (s *Store) send(ctx context.Context, x *generation, changes []change) error
 		if err != nil {
 			return err
 		}
-		refused, err := s.sendSome(ctx, x, body, changes[:n])
+		refused, err := s.sendAgain(ctx, x, body, changes[:n])
 		if err != nil {
 			return err
 		}
@@ -73,9 +81,34 @@ func encode(changes []change) (body *bytes.Buffer, n int, err error) {
 	return body, n, nil
 }
 
-// sendSome sends one request, and returns the changes that the index has later
-// versions of.
-func (s *Store) sendSome(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late []change, err error) {
+// sendAgain sends one request, and those of its changes again that the server had no
+// room for, so that a part that fails does not fail the whole for ever. It returns
+// the changes that the index has later versions of.
+func (s *Store) sendAgain(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late []change, err error) {
+	pause := bulkPause
+	for tries := 1; ; tries++ {
+		refused, left, err := s.sendSome(ctx, x, body, changes)
+		late = append(late, refused...)
+		if err == nil || len(left) == 0 || tries == bulkTries {
+			return late, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w, and before that: %w", context.Cause(ctx), err)
+		case <-time.After(pause):
+		}
+		pause *= 2
+		changes = left
+		if body, _, err = encode(changes); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sendSome sends one request. It returns the changes that the index has later
+// versions of and, with an error that names the first, those that failed, if all of
+// these may be taken soon.
+func (s *Store) sendSome(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late, left []change, err error) {
 	yes := true
 	var answer struct {
 		Items []item `json:"items"`
@@ -83,35 +116,42 @@ func (s *Store) sendSome(ctx context.Context, x *generation, body *bytes.Buffer,
 	err = s.call(ctx, esapi.BulkRequest{Index: x.alias, Body: bytes.NewReader(body.Bytes()), RequireAlias: &yes,
 		FilterPath: []string{"items.*._id", "items.*.status", "items.*.error.type", "items.*.error.reason"}}, &answer)
 	if err != nil {
-		return nil, fmt.Errorf("bulk request of %d changes: %w", len(changes), err)
+		return nil, nil, fmt.Errorf("bulk request of %d changes: %w", len(changes), err)
 	}
 	if len(answer.Items) != len(changes) {
-		return nil, fmt.Errorf("bulk request of %d changes: an answer to %d", len(changes), len(answer.Items))
+		return nil, nil, fmt.Errorf("bulk request of %d changes: an answer to %d", len(changes), len(answer.Items))
 	}
 	return judge(answer.Items, changes)
 }
 
-// judge takes the answers apart. Of failures it names the first.
-func judge(items []item, changes []change) (late []change, err error) {
+// judge takes the answers apart. Of failures it names the first; left are all of
+// them, if the server had no room for any.
+func judge(items []item, changes []change) (late, left []change, err error) {
 	failed := 0
 	for i := range items {
 		c, got := &changes[i], &items[i].Index
 		switch {
 		case got.ID != c.id:
-			return nil, fmt.Errorf("bulk request: an answer about %.100q where document %q was sent", got.ID, c.key)
+			return nil, nil, fmt.Errorf("bulk request: an answer about %.100q where document %q was sent", got.ID, c.key)
 		case got.Status == http.StatusOK, got.Status == http.StatusCreated:
+			continue
 		case got.Status == http.StatusConflict:
 			late = append(late, *c)
-		default:
-			if failed++; failed == 1 {
-				err = fmt.Errorf("document %q: %w", c.key, reason(got.Status, got.Error))
-			}
+			continue
+		case got.Status == http.StatusTooManyRequests, got.Status == http.StatusServiceUnavailable:
+			left = append(left, *c)
+		}
+		if failed++; failed == 1 {
+			err = fmt.Errorf("document %q: %w", c.key, reason(got.Status, got.Error))
 		}
 	}
 	if failed > 1 {
 		err = fmt.Errorf("%w (and %d more of %d)", err, failed-1, len(changes))
 	}
-	return late, err
+	if len(left) < failed {
+		left = nil
+	}
+	return late, left, err
 }
 
 // checkLate makes sure that what was refused as late is there in a later

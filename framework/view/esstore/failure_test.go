@@ -118,7 +118,7 @@ func TestADocumentRefusedIsNamedAndTheMarkStays(t *testing.T) {
 	k.setFault(first("bulk", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"items":[{"index":{"_id":"0/a","status":201}},
 			{"index":{"_id":"0/b","status":429,"error":{"type":"es_rejected_execution_exception","reason":"queue full"}}},
-			{"index":{"_id":"0/c","status":503,"error":{"type":"unavailable_shards_exception","reason":"down"}}}]}`)
+			{"index":{"_id":"0/c","status":400,"error":{"type":"mapper_parsing_exception","reason":"odd"}}}]}`)
 	}))
 	err := k.write("a", "b", "c")
 	wantUnknown(t, err, `document "b"`, "429", "es_rejected_execution_exception", "queue full", "1 more of 3")
@@ -128,6 +128,28 @@ func TestADocumentRefusedIsNamedAndTheMarkStays(t *testing.T) {
 	}
 	k.wantMark(view.Mark{Epoch: 1})
 	k.must(k.write("a", "b", "c"))
+	k.wantMark(view.Mark{Epoch: 1, Next: 1})
+}
+
+// TestDocumentsThatThereWasNoRoomForAreSentAgain refuses every third document of any
+// request, and then all.
+func TestDocumentsThatThereWasNoRoomForAreSentAgain(t *testing.T) {
+	k := newTask(t)
+	n := 0
+	k.setRoom(func() int { n++; return []int{0, 0, []int{429, 503}[n%2]}[n%3] })
+	keys := strings.Split("abcdefghijklmnopqrstuvwxyz", "")
+	k.must(k.write(keys...))
+	k.wantMark(view.Mark{Epoch: 1, Next: 1})
+	for _, key := range keys {
+		if !k.has(key) {
+			t.Errorf("%s is not there", key)
+		}
+	}
+	if n <= len(keys) {
+		t.Errorf("%d documents were sent, of %d: none again", n, len(keys))
+	}
+	k.setRoom(func() int { return 429 })
+	wantUnknown(t, k.write("a", "b"), `document "a"`, "429", "1 more of 2")
 	k.wantMark(view.Mark{Epoch: 1, Next: 1})
 }
 

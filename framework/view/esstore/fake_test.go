@@ -22,6 +22,9 @@ type fake struct {
 	// fault, if not nil, sees each request before it is served; true: it has
 	// answered. It may serve the request itself.
 	fault func(w http.ResponseWriter, r *http.Request, call string) bool
+	// room, if not nil, is asked before each change of a bulk request; above 0, it is
+	// the status with which that is refused.
+	room func() int
 
 	mu      sync.Mutex
 	made    int
@@ -98,7 +101,7 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		delete(f.indices, name)
 		say(w, map[string]any{})
 	case call == "bulk":
-		x.bulk(w, r)
+		x.bulk(w, r, f.room)
 	case call == "mark":
 		x.mark(w, r)
 	case call == "refresh":
@@ -144,7 +147,7 @@ func (x *fakeIndex) mget(w http.ResponseWriter, r *http.Request) {
 	say(w, map[string]any{"docs": docs})
 }
 
-func (x *fakeIndex) bulk(w http.ResponseWriter, r *http.Request) {
+func (x *fakeIndex) bulk(w http.ResponseWriter, r *http.Request, room func() int) {
 	lines := bufio.NewScanner(r.Body)
 	lines.Buffer(nil, 1<<30)
 	var items []any
@@ -159,6 +162,13 @@ func (x *fakeIndex) bulk(w http.ResponseWriter, r *http.Request) {
 		id, version := action.Index.ID, action.Index.Version
 		lines.Scan()
 		status := 201
+		if room != nil {
+			status = max(status, room())
+		}
+		if status > 201 {
+			items = append(items, map[string]any{"index": map[string]any{"_id": id, "status": status, "error": map[string]any{"type": "no_room"}}})
+			continue
+		}
 		if d := x.docs[id]; d != nil && version < d.version {
 			status = 409
 		} else {
@@ -285,6 +295,12 @@ func (k *task) setFault(fault func(http.ResponseWriter, *http.Request, string) b
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.fault = fault
+}
+
+func (k *task) setRoom(room func() int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.room = room
 }
 
 func (k *task) called(call string) int {

@@ -62,6 +62,9 @@ func (s *Store) get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 }
 
 func byPartition(at []view.Ref) (all []*fields) {
+	if len(at) == 1 {
+		return []*fields{{partition: at[0].Partition, names: []string{document + at[0].Key}, places: []int{0}}}
+	}
 	index := make(map[int32]*fields)
 	for i := range at {
 		f := index[at[i].Partition]
