@@ -39,7 +39,7 @@ func (f *Feed[E]) register(app *framework.App) error {
 		return err
 	}
 	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
-		Reads:    []framework.Read{{View: f.Cards.cards().view}},
+		Reads:    f.Cards.reads(),
 		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page})
 	return nil
 }
@@ -141,7 +141,7 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 	if more {
 		entries = entries[:q.Limit]
 	}
-	docs, err := shown(ctx, r.Documents, q, f.Cards, entries)
+	docs, err := shown(ctx, r, q, f.Cards, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -158,13 +158,17 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 }
 
 // shown returns the documents that entries stand for, nil where there is none.
-func shown(ctx context.Context, store view.Documents, q framework.Query, of Cards, entries []view.Entry) ([][]byte, error) {
+func shown(ctx context.Context, r framework.Resources, q framework.Query, of Cards, entries []view.Entry) ([][]byte, error) {
 	cards := of.cards()
-	refs := make([]view.Ref, len(entries))
+	refs, keys := make([]view.Ref, len(entries)), make([]string, len(entries))
 	for i, e := range entries {
-		refs[i] = cards.ref(e.Member, q.Partitions)
+		refs[i], keys[i] = cards.ref(e.Member, q.Partitions), e.Member
 	}
-	return store.Get(ctx, q.Generation(cards.view), refs)
+	docs, err := r.Documents.Get(ctx, q.Generation(cards.view), refs)
+	if err == nil {
+		err = of.fill(ctx, r, q, keys, docs)
+	}
+	return docs, err
 }
 
 // cursor names an entry in a URL.

@@ -25,6 +25,7 @@
 package projections
 
 import (
+	"context"
 	"reflect"
 	"time"
 
@@ -153,6 +154,8 @@ type Ranked[D any] struct {
 type Cards interface {
 	cards() source
 	item() reflect.Type
+	reads() []framework.Read
+	fill(ctx context.Context, r framework.Resources, q framework.Query, keys []string, docs [][]byte) error
 }
 
 // Registered is what Register takes: *View, *Feed, *Ranking or *Effect.

@@ -31,7 +31,7 @@ func (r *Ranking[E]) register(app *framework.App) error {
 		return err
 	}
 	app.AddView(framework.View{Name: r.Name, Version: r.Version, Kind: framework.Ranking, Item: r.Cards.item(),
-		Reads:    []framework.Read{{View: r.Cards.cards().view}},
+		Reads:    r.Cards.reads(),
 		Topology: r.topology, Shuffle: sets, Partition: setPartition, Answer: r.page})
 	return nil
 }
@@ -101,7 +101,7 @@ func (r *Ranking[E]) page(ctx context.Context, res framework.Resources, q framew
 	if err != nil {
 		return nil, err
 	}
-	return r.answer(ctx, res.Documents, q, rank, entries)
+	return r.answer(ctx, res, q, rank, entries)
 }
 
 // from reads the page that begins with the entry of a key.
@@ -127,13 +127,13 @@ func (r *Ranking[E]) from(ctx context.Context, store view.Documents, g view.Gene
 }
 
 // answer shows entries, of which there may be one more than asked for.
-func (r *Ranking[E]) answer(ctx context.Context, store view.Documents, q framework.Query, rank int64, entries []view.Entry) ([]byte, error) {
+func (r *Ranking[E]) answer(ctx context.Context, res framework.Resources, q framework.Query, rank int64, entries []view.Entry) ([]byte, error) {
 	out := Page[Ranked[json.RawMessage]]{}
 	if len(entries) > q.Limit {
 		entries = entries[:q.Limit]
 		out.Next = cursor(entries[len(entries)-1])
 	}
-	docs, err := shown(ctx, store, q, r.Cards, entries)
+	docs, err := shown(ctx, res, q, r.Cards, entries)
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,10 @@ const sets = "sets"
 // setPartition returns where the set lies that a query asks for.
 func setPartition(q framework.Query) (int32, bool) { return setRef(q).Partition, true }
 
-func setRef(q framework.Query) view.Ref {
-	return view.Ref{Partition: eventlog.PartitionOf([]byte(q.Key), q.Partitions), Key: q.Key}
+func setRef(q framework.Query) view.Ref { return setOf(q.Key, q.Partitions) }
+
+func setOf(name string, partitions int) view.Ref {
+	return view.Ref{Partition: eventlog.PartitionOf([]byte(name), partitions), Key: name}
 }
 
 // op is what is done to an entry. Its numbers are part of the shuffle's format.

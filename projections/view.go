@@ -129,26 +129,55 @@ func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework
 	if docs[0] == nil {
 		return nil, fmt.Errorf("%w: %s has no %q", framework.ErrNotFound, v.Name, q.Key)
 	}
-	if v.Sizes == nil {
-		return docs[0], nil
-	}
-	return v.fill(ctx, r, q, docs[0])
+	err = v.fill(ctx, r, q, []string{q.Key}, docs)
+	return docs[0], err
 }
 
-// fill adds the sizes of sets to a document.
-func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framework.Query, data []byte) ([]byte, error) {
-	var doc D
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("decode document %q of view %s: %w", q.Key, v.Name, err)
+// fill adds the sizes of sets to documents, by one call of the store for each Size.
+// A document that is nil stays so.
+func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framework.Query, keys []string, docs [][]byte) error {
+	if v.Sizes == nil || len(docs) == 0 {
+		return nil
+	}
+	read := make([]D, len(docs))
+	sets := make([]view.Ref, len(docs))
+	for i, data := range docs {
+		sets[i] = setOf(keys[i], q.Partitions)
+		if data == nil {
+			continue
+		}
+		if err := json.Unmarshal(data, &read[i]); err != nil {
+			return fmt.Errorf("decode document %q of view %s: %w", keys[i], v.Name, err)
+		}
 	}
 	for _, s := range v.Sizes {
-		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), []view.Ref{setRef(q)})
+		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), sets)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		s.Put(&doc, sizes[0])
+		for i := range read {
+			s.Put(&read[i], sizes[i])
+		}
 	}
-	return json.Marshal(doc)
+	for i := range docs {
+		var err error
+		if docs[i] == nil {
+			continue
+		}
+		if docs[i], err = json.Marshal(read[i]); err != nil {
+			return fmt.Errorf("encode document %q of view %s: %w", keys[i], v.Name, err)
+		}
+	}
+	return nil
+}
+
+// reads are the views that a page of these documents is made of.
+func (v *View[D, E]) reads() []framework.Read {
+	out := []framework.Read{{View: v.Name}}
+	for _, s := range v.Sizes {
+		out = append(out, framework.Read{View: s.Of.feedName()})
+	}
+	return out
 }
 
 func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
