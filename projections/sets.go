@@ -145,22 +145,22 @@ func arrange(name string, in *stream.Stream[placing]) *stream.Stream[move] {
 	return moves
 }
 
-// after returns where an entry stands after p.
-func (at place) after(p *placing) (place, error) {
-	switch p.op {
+// after returns where an entry that stands at p stands after c.
+func (p place) after(c *placing) (place, error) {
+	switch c.op {
 	case opRemove:
 		return place{}, nil
 	case opAdd:
-		score := p.amount
-		if at.there {
-			score += scoreOf(at.order)
+		score := c.amount
+		if p.there {
+			score += scoreOf(p.order)
 		}
 		if math.IsInf(score, 0) {
-			return at, fmt.Errorf("the score of %q in %q grows beyond %v: give it less", p.member, p.set, math.MaxFloat64)
+			return p, fmt.Errorf("the score of %q in %q grows beyond %v: give it less", c.member, c.set, math.MaxFloat64)
 		}
 		return standsAt(orderOf(score)), nil
 	}
-	return standsAt(p.order), nil
+	return standsAt(c.order), nil
 }
 
 // orderOf writes a score so that numbers order as scores do; 0 and -0 are one.
