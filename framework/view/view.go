@@ -156,6 +156,9 @@ type Documents interface {
 	// in Sort and Member follow one another by Set, from the greatest down; an
 	// entry that a set has in several partitions comes once.
 	Page(ctx context.Context, g Generation, sets []Ref, after *Entry, n int) ([]Entry, error)
+	// Rank returns how many entries of a set are not below at, in the order of Page: the
+	// place of at, from 1, if the set holds it. at's Set does not matter.
+	Rank(ctx context.Context, g Generation, set Ref, at Entry) (int64, error)
 }
 
 // Search keeps documents by key and finds them by their words. Unlike

@@ -159,3 +159,19 @@ func below(after *view.Entry, set string) string {
 func descending(a, b view.Entry) int {
 	return cmp.Or(strings.Compare(b.Sort, a.Sort), strings.Compare(b.Member, a.Member), strings.Compare(b.Set, a.Set))
 }
+
+// Rank implements view.Documents: one ZLEXCOUNT, which costs the server a logarithm
+// of the set's size.
+func (s *Store) Rank(ctx context.Context, g view.Generation, of view.Ref, at view.Entry) (int64, error) {
+	err := checkPage([]view.Ref{of}, &at, 1)
+	var rank int64
+	if err == nil {
+		rank, err = within(ctx, func(ctx context.Context) (int64, error) {
+			return s.client.ZLexCount(ctx, set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+").Result()
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redis: rank in %s: %w", g, err)
+	}
+	return rank, nil
+}
