@@ -90,7 +90,7 @@ func TestARebuildWritesEachDocumentOnce(t *testing.T) {
 			t.Errorf("write %d of %d documents, which moves the mark: %v; want at most 4,096, and that only the last of them moves it", i, n, counted.moved[i])
 		}
 	}
-	// What is folded in the last 1,000 records, or after a second, is written again.
+	// What is folded in the last 1,000 records, or after 5 s, is written again.
 	if total < many || total >= 2*many {
 		t.Errorf("%d documents were written for %d: %v", total, many, counted.puts)
 	}

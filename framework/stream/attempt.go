@@ -168,6 +168,7 @@ func (a *attempt) fresh() {
 	a.core = newCore(a.stage, a.part, a.around)
 	for i, s := range a.core.shelves {
 		s.mark, s.heard = a.marks[i], a.cfg.Clock.Now()
+		s.wrote = s.heard
 	}
 }
 

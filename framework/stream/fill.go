@@ -21,8 +21,8 @@ type Store[T any] struct {
 	Most int
 	// MostBehind takes the place of Most while the task is 1,000 records or more behind
 	// the end that its input had when it began, as in a rebuild: changes then wait, at
-	// most a second, so that those of the same key are written as one. Default 0: they
-	// do not wait.
+	// most 5 s, so that those of the same key are written as one. Default 0: they do not
+	// wait.
 	MostBehind int
 	// WriteTimeout is how long one write may take before the task starts anew; default
 	// 10 s, below zero: for ever.
@@ -78,7 +78,8 @@ const (
 	maxPending    = 4096             // see Store.Most
 	farBehind     = 1000             // records; see Store.MostBehind
 	storeWait     = 10 * time.Second // see Store.WriteTimeout
-	checkInterval = time.Second      // between two looks at an idle store, and that changes wait; see Store.MostBehind
+	gatherTime    = 5 * time.Second  // see Store.MostBehind
+	checkInterval = time.Second      // between two looks at an idle store
 )
 
 // store is a Store whatever it keeps.
@@ -156,6 +157,7 @@ type shelf struct {
 	part    storePart
 	mark    int64     // what the store holds, as it was last heard
 	heard   time.Time // when
+	wrote   time.Time // when it was last written to, or opened
 	added   uint64    // changes ever
 	acked   uint64    // of these, those that the store has
 	writing bool      // a call is under way
@@ -254,7 +256,7 @@ func (a *attempt) far() bool { return a.end-a.core.next >= farBehind }
 
 // gathers reports whether changes are to wait for more of the same keys.
 func (a *attempt) gathers(s *shelf, now time.Time) bool {
-	return s.of.behind > 0 && a.far() && now.Sub(s.heard) < checkInterval
+	return s.of.behind > 0 && a.far() && now.Sub(s.wrote) < gatherTime
 }
 
 // marking reports whether the mark is to be moved though nothing waits.
@@ -275,7 +277,7 @@ func (a *attempt) write(s *shelf, next int64) error {
 	}
 	added := s.added
 	a.call(s, "write", write, func() {
-		s.acked, s.mark = added, next
+		s.acked, s.mark, s.wrote = added, next, s.heard
 		a.marked = a.core.written()
 	})
 	return nil

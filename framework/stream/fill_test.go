@@ -114,7 +114,7 @@ func TestASlowStoreMakesItsTaskWait(t *testing.T) {
 	})
 }
 
-// slowly is a log that brings a hundred records each 101 ms.
+// slowly is a log that brings a hundred records each 505 ms.
 type slowly struct{ *memlog.Log }
 
 func (l slowly) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
@@ -128,7 +128,7 @@ type slowReader struct {
 }
 
 func (r *slowReader) Next(ctx context.Context) (records []eventlog.Record, err error) {
-	time.Sleep(101 * time.Millisecond)
+	time.Sleep(505 * time.Millisecond)
 	if len(r.rest) == 0 {
 		if r.rest, err = r.Reader.Next(ctx); err != nil {
 			return nil, err
@@ -147,10 +147,10 @@ func TestChangesWaitFarBehindTheEnd(t *testing.T) {
 		every  time.Duration
 		writes []string // the first; the rest follow each run of 100
 	}{
-		"each second":                {behind: 1 << 16, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
-		"each second, marks watched": {behind: 1 << 16, every: 50 * time.Millisecond, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
-		"above MostBehind":           {behind: 3, writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
-		"not at all":                 {writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
+		"each 5 s":                {behind: 1 << 16, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
+		"each 5 s, marks watched": {behind: 1 << 16, every: 50 * time.Millisecond, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
+		"above MostBehind":        {behind: 3, writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
+		"not at all":              {writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			script(t, func(p *play) {
@@ -161,14 +161,14 @@ func TestChangesWaitFarBehindTheEnd(t *testing.T) {
 				counts.stages[0].stores[0].behind, counts.stages[0].stores[0].most = c.behind, 3
 				task := p.task(counts, Config{Log: slowly{p.log}})
 				p.run(task)
-				time.Sleep(4 * time.Second)
+				time.Sleep(20 * time.Second)
 				calls := p.part.noted()
 				if want := strings.Join(c.writes, "; "); !strings.HasPrefix(strings.ReplaceAll(calls, "check; ", ""), "open; "+want) {
 					t.Errorf("calls %s, want %s", calls, want)
 				}
 				p.holds("@3001 a=1000 b=1000 c=1000")
 				p.commit("a", 1, "e") // at the end nothing waits
-				time.Sleep(200 * time.Millisecond)
+				time.Sleep(600 * time.Millisecond)
 				p.holds("@3002 a=1001 b=1000 c=1000")
 			})
 		})
