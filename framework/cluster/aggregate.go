@@ -121,12 +121,12 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	}
 	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
 	defer f.close()
-	var e partition.Event
 	for _, offset := range a.offsets.list(uint64(a.done), a.offsets.count) {
-		if err := f.fetch(ctx, offset, &e); err != nil {
+		name, data, err := f.fact(ctx, offset)
+		if err != nil {
 			return fmt.Errorf("fold %s again: %w", key, err)
 		}
-		if err := foldEvent(a.kind, a.half, e.Type, e.Data); err != nil {
+		if err := foldEvent(a.kind, a.half, name, data); err != nil {
 			return o.breaks(key, a, offset, err)
 		}
 		a.done++

@@ -40,6 +40,10 @@ func (m members) Fold(s any, _ string, data []byte) error {
 	return nil
 }
 
+func payload(n int) []byte {
+	return fmt.Appendf(nil, `{"member":"member-%08d","guest":true,"note":"comes with two friends, and leaves early","at":1767225600000}`, n)
+}
+
 type goccy struct{}
 
 func (goccy) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
@@ -58,7 +62,7 @@ func long(t testing.TB, log eventlog.Log, kind Aggregate, events, others int) (*
 		var batch []eventlog.Record
 		for n := range 64 {
 			e.Version = uint64(a.offsets.count + 1)
-			data := fmt.Appendf(nil, `{"member":"member-%08d","guest":true,"note":"comes with two friends, and leaves early","at":1767225600000}`, a.offsets.count)
+			data := payload(a.offsets.count)
 			k := key
 			if n%(others+1) != 0 {
 				k = partition.Key("tribe", "others")
@@ -150,8 +154,10 @@ func TestAFoldGoesOnWhereItWas(t *testing.T) {
 }
 
 // BenchmarkFoldAgain folds one aggregate of 10,000 events out of a log where they
-// lie together. An operation is the whole fold.
+// lie together, beside a bare loop over the same payloads in memory, which decodes
+// them and counts. An operation is the whole fold.
 func BenchmarkFoldAgain(b *testing.B) {
+	const events = 10_000
 	logs := map[string]func() eventlog.Log{
 		"memlog": func() eventlog.Log { return memlog.New() },
 		"boltlog": func() eventlog.Log {
@@ -163,22 +169,45 @@ func BenchmarkFoldAgain(b *testing.B) {
 			return log
 		},
 	}
-	kinds := map[string]Aggregate{"nothing": members{nothing{}}, "goccy": members{goccy{}}, "json": members{event.JSON}}
+	kinds := map[string]members{"nothing": {nothing{}}, "goccy": {goccy{}}, "json": {event.JSON}}
+	for _, codec := range []string{"nothing", "goccy", "json"} {
+		b.Run(fmt.Sprintf("log=none/codec=%s", codec), func(b *testing.B) {
+			var payloads [][]byte
+			for n := range events {
+				payloads = append(payloads, payload(n))
+			}
+			measureFold(b, func() error {
+				for n := range payloads {
+					var e joined
+					if err := kinds[codec].codec.Unmarshal(payloads[n], &e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	}
 	for _, log := range []string{"memlog", "boltlog"} {
 		for _, codec := range []string{"nothing", "goccy", "json"} {
 			b.Run(fmt.Sprintf("log=%s/codec=%s", log, codec), func(b *testing.B) {
-				o, key, a := long(b, logs[log](), kinds[codec], 10_000, 0)
-				b.ReportAllocs()
-				for b.Loop() {
+				o, key, a := long(b, logs[log](), kinds[codec], events, 0)
+				measureFold(b, func() error {
 					a.state = nil
-					if err := o.refold(b.Context(), key, a); err != nil {
-						b.Fatal(err)
-					}
-				}
-				b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/fold")
+					return o.refold(b.Context(), key, a)
+				})
 			})
 		}
 	}
+}
+
+func measureFold(b *testing.B, fold func() error) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := fold(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/fold")
 }
 
 // nothing is a codec that reads nothing.
