@@ -164,6 +164,8 @@ func (s *server) addViews() {
 			s.operation(s.spec.document(v), t.document)
 		case framework.Feed:
 			s.operation(s.spec.feed(v), t.feed)
+		case framework.Ranking:
+			s.operation(s.spec.ranking(v), t.ranking)
 		case framework.Search:
 			s.operation(s.spec.search(v), t.search)
 		}
@@ -197,6 +199,22 @@ func (v *viewDoor) feed(w *response, r *http.Request) error {
 		return err
 	}
 	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), Limit: limitOf(q)}
+	if err := q.problem(); err != nil {
+		return err
+	}
+	return v.ask(w, r, out)
+}
+
+func (v *viewDoor) ranking(w *response, r *http.Request) error {
+	key, at, err := asked(r, "key")
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(r, "after", "from", "limit")
+	if err != nil {
+		return err
+	}
+	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), From: q.text("from", maxField), Limit: limitOf(q)}
 	if err := q.problem(); err != nil {
 		return err
 	}
