@@ -74,6 +74,9 @@ func readRedis(ctx context.Context, client *redis.Client, prefix string) (v stor
 	v = newStoredView()
 	keys := client.Scan(ctx, 0, "{"+prefix+"*", 1000).Iterator()
 	for keys.Next(ctx) {
+		if strings.HasSuffix(keys.Val(), "}=") {
+			continue // the list of a part's sets, whose own keys are all found here
+		}
 		part, set, isSet := strings.Cut(keys.Val(), "}:")
 		if isSet {
 			entries, err := client.ZRange(ctx, keys.Val(), 0, -1).Result()
