@@ -3,6 +3,7 @@ package projections_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/projections"
 )
@@ -103,4 +105,57 @@ func trim(after string) string {
 		return ""
 	}
 	return after
+}
+
+// lossy is a store that may have lost all, so far unknown to whoever fills it.
+type lossy struct {
+	view.Documents
+	lost atomic.Bool
+}
+
+func (l *lossy) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
+	if l.lost.Load() {
+		return make([][]byte, len(at)), nil
+	}
+	return l.Documents.Get(ctx, g, at)
+}
+
+func (l *lossy) Marks(ctx context.Context, g view.Generation, partitions []int32) ([]view.Mark, error) {
+	if l.lost.Load() {
+		return make([]view.Mark, len(partitions)), nil
+	}
+	return l.Documents.Marks(ctx, g, partitions)
+}
+
+func TestADocumentThatIsLostIsNotSaidToBeMissing(t *testing.T) {
+	r, err := embedded.With(memlog.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &lossy{Documents: r.Documents}
+	r.Documents = store
+	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }})
+	commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
+	projections.Register(app, bookCards)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	res, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: "1", Command: "put", Body: []byte(`{"shelf":"a","title":"Dune"}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := framework.Query{Key: "1", Min: frameworktest.After(res)}
+	frameworktest.Ask(t, app, "book", q)
+	if _, err := app.Ask(ctx, "book", framework.Query{Key: "2"}); !errors.Is(err, framework.ErrNotFound) {
+		t.Errorf("a book that was never put: %v", err)
+	}
+	store.lost.Store(true)
+	var unavailable *framework.UnavailableError
+	if _, err := app.Ask(ctx, "book", q); !errors.As(err, &unavailable) {
+		t.Errorf("a book of a store that was emptied: %v, want that it is unavailable", err)
+	}
 }

@@ -122,15 +122,29 @@ func (v *View[D, E]) declare() (framework.View, error) {
 }
 
 func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
-	docs, err := r.Documents.Get(ctx, q.Generation(v.Name), []view.Ref{v.cards().ref(q.Key, q.Partitions)})
+	at := v.cards().ref(q.Key, q.Partitions)
+	docs, err := r.Documents.Get(ctx, q.Generation(v.Name), []view.Ref{at})
 	if err != nil {
 		return nil, err
 	}
 	if docs[0] == nil {
+		if err := there(ctx, r.Documents, q.Generation(v.Name), at.Partition); err != nil {
+			return nil, err
+		}
 		return nil, fmt.Errorf("%w: %s has no %q", framework.ErrNotFound, v.Name, q.Key)
 	}
 	err = v.fill(ctx, r, q, []string{q.Key}, docs)
 	return docs[0], err
+}
+
+// there returns an error if a store has lost a part that was whole: its task has not
+// found that yet, and what the part lacks may only be lost.
+func there(ctx context.Context, store view.Store, g view.Generation, part int32) error {
+	marks, err := store.Marks(ctx, g, []int32{part})
+	if err == nil && marks[0].Epoch == 0 {
+		err = fmt.Errorf("the store has lost partition %d of %s", part, g)
+	}
+	return err
 }
 
 // fill adds the sizes of sets to documents, by one call of the store for each Size.
