@@ -7,8 +7,8 @@
 // ELASTICSEARCH_URL name, or into miniredis.
 //
 // The environment may set BENCH_REPLAY (events, 20,000), BENCH_DOCUMENTS (a twentieth
-// of that) and BENCH_REPEAT (rounds, 1). With BENCH_REPLAY the figures are held to
-// what is promised.
+// of that) and BENCH_REPEAT (rounds, 1). With BENCH_REPLAY the figures without a
+// view are held to what is promised; a view below its goal is said to be.
 package replay
 
 import (
