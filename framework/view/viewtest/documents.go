@@ -28,6 +28,8 @@ var documentTests = map[string]func(*documents){
 	"reads beyond the limits name them":           readLimitsAreNamed,
 	"reads end with their context":                readsEndWithTheirContext,
 	"an emptied store has no entries":             lostStoreHasNoEntries,
+	"a scan brings entries in order":              scanBringsEntries,
+	"a scan knows sets that came and went":        scanKnowsSets,
 }
 
 // documents is a document store under test.
