@@ -11,7 +11,7 @@
 //	POST /v1/{aggregate}/{id}/{command}  the body is the command; answers {version, position, events}
 //	GET  /v1/{aggregate}/{id}            the folded state
 //	GET  /v1/{aggregate}/{id}/events     its events: {items, next}
-//	GET  /v1/views/{view}/{key}          a document, or a feed's page {items, next}
+//	GET  /v1/views/{view}/{key}          a document, or a page {items, next} of a feed or ranking
 //	     with Accept: text/event-stream now, and each time that it has changed
 //	GET  /v1/views/{view}?q=…            a search's page {items, total}
 //	GET  /openapi.json, /docs            the description, for programs and for people

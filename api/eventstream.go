@@ -148,7 +148,7 @@ func (v *viewDoor) show(w *response, r *http.Request, q framework.Query, last se
 			return nil
 		}
 	}
-	s.follow(liveQuery{v.view.Name, q.Key, q.After, q.Limit}, at)
+	s.follow(liveQuery{v.view.Name, q.Key, q.After, q.From, q.Limit}, at)
 	return nil
 }
 

@@ -31,8 +31,8 @@ type lives struct {
 
 // liveQuery tells looks apart.
 type liveQuery struct {
-	view, key, after string
-	limit            int
+	view, key, after, from string
+	limit                  int
 }
 
 // look asks a query again each time its answer may have changed, and holds the latest
@@ -173,7 +173,7 @@ func (k *look) begin() (q framework.Query, awaited bool) {
 	defer k.mu.Unlock()
 	k.begun++
 	awaited, k.awaited = k.awaited, false
-	return framework.Query{Key: k.query.key, After: k.query.after, Limit: k.query.limit, Min: k.min}, awaited
+	return framework.Query{Key: k.query.key, After: k.query.after, From: k.query.from, Limit: k.query.limit, Min: k.min}, awaited
 }
 
 // take takes what came of an ask, and returns whether that is an answer. While there

@@ -186,6 +186,25 @@ func (s *spec) feed(v framework.View) *huma.Operation {
 			queryParam("limit", "The most documents to answer with.", number(1, ptr(float64(maxLimit)), 20))}))
 }
 
+// ranking describes a view that is asked by key, page by page or from one entry on.
+func (s *spec) ranking(v framework.View) *huma.Operation {
+	entry := object(map[string]*huma.Schema{
+		"rank":  {Type: huma.TypeInteger, Format: "int64", Description: "From 1, as of the reading"},
+		"key":   {Type: huma.TypeString},
+		"score": {Type: huma.TypeNumber, Format: "double"},
+		"item":  {AnyOf: []*huma.Schema{s.item(v), {Type: "null"}}, Description: "The document; null if there is none"},
+	})
+	page := object(map[string]*huma.Schema{
+		"items": {Type: huma.TypeArray, Items: s.own(camel(v.Name)+"Ranked", entry)},
+		"next":  {Type: huma.TypeString, Description: "Pass as after to get the next page; empty at the end"},
+	})
+	return live(s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of entries, the greatest score first.", s.own(camel(v.Name)+"Page", page),
+		[]*huma.Param{s.idParam("key", "Of the ranking"),
+			queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
+			queryParam("from", "Begin with the entry of this key, which is not found if it is not there; not with after.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}),
+			queryParam("limit", "The most entries to answer with.", number(1, ptr(float64(maxLimit)), 20))}, notFound))
+}
+
 // search describes a view that is asked by words.
 func (s *spec) search(v framework.View) *huma.Operation {
 	page := object(map[string]*huma.Schema{

@@ -152,6 +152,8 @@ func (s *server) addViews() {
 			s.operation(s.spec.document(v), t.answers(document)).live = t.live(document)
 		case framework.Feed:
 			s.operation(s.spec.feed(v), t.answers(feed)).live = t.live(feed)
+		case framework.Ranking:
+			s.operation(s.spec.ranking(v), t.answers(ranking)).live = t.live(ranking)
 		case framework.Search:
 			s.operation(s.spec.search(v), t.answers(t.search)).live = notLive
 		}
@@ -191,6 +193,18 @@ func feed(r *http.Request) (out framework.Query, err error) {
 		return out, err
 	}
 	out.After, out.Limit = q.text("after", maxAfter), limitOf(q)
+	return out, q.problem()
+}
+
+func ranking(r *http.Request) (out framework.Query, err error) {
+	if out.Key, out.Min, err = asked(r, "key"); err != nil {
+		return out, err
+	}
+	q, err := newQuery(r, "after", "from", "limit")
+	if err != nil {
+		return out, err
+	}
+	out.After, out.From, out.Limit = q.text("after", maxAfter), q.text("from", maxField), limitOf(q)
 	return out, q.problem()
 }
 

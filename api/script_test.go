@@ -99,6 +99,7 @@ func (s *script) Views() []framework.View {
 		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Is: []string{"city", "kind"}},
 		{Name: "tribe-card", Kind: framework.Document, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-feed", Kind: framework.Feed, Item: reflect.TypeFor[State]()},
+		{Name: "tribe-top", Kind: framework.Ranking, Item: reflect.TypeFor[State]()},
 	}
 }
 
