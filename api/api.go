@@ -9,7 +9,7 @@
 // What is registered decides what there is:
 //
 //	POST /v1/{aggregate}/{id}/{command}  the body is the command; answers {version, position, events}
-//	GET  /v1/{aggregate}/{id}            the folded state
+//	GET  /v1/{aggregate}/{id}            the folded state, by now or of a moment of the past
 //	GET  /v1/{aggregate}/{id}/events     its events: {items, next}
 //	GET  /v1/views/{view}/{key}          a document, or a page {items, next} of a feed or ranking
 //	     with Accept: text/event-stream now, and each time that it has changed
@@ -50,7 +50,7 @@ type app interface {
 	Members() []framework.Member
 	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
-	State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error)
+	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
 	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
 	Notify(view string, q framework.Query, c chan<- struct{}) (forget func(), err error)

@@ -121,9 +121,9 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 	op := &huma.Operation{
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: "get_" + name + "_state", Tags: []string{name},
 		Summary:     "Read " + article(name),
-		Description: "Answers with the state that its events fold to.",
-		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
-			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})},
+		Description: "Answers with the state that its events fold to, by now or as of a version, a time or a position.",
+		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, consistencyParam,
+			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})}, momentParams()...),
 		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
 	op.Responses["304"] = &huma.Response{Description: "The client has this version.", Headers: headers(etagHeader, positionHeader)}

@@ -32,13 +32,25 @@ func (a *aggregate) state(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := noQuery(r); err != nil {
+	q := framework.StateQuery{Min: at}
+	if q.Strong, err = strong(r); err != nil {
+		return err
+	}
+	if q.AsOf, err = asOf(r); err != nil {
 		return err
 	}
 	if done, err := a.elsewhere(w, r, a.name, id, "", nil); done {
 		return err
 	}
-	st, err := a.app.State(r.Context(), a.name, id, at)
+	if q.AsOf.IsZero() {
+		return a.show(w, r, id, q)
+	}
+	return a.within(a.folding, func(w *response, r *http.Request) error { return a.show(w, r, id, q) })(w, r)
+}
+
+// show answers with a state.
+func (a *aggregate) show(w *response, r *http.Request, id string, q framework.StateQuery) error {
+	st, err := a.app.StateAsOf(r.Context(), a.name, id, q)
 	if err != nil {
 		return err
 	}

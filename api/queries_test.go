@@ -169,7 +169,7 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 func TestQueryParametersOutOfBoundsAreNamed(t *testing.T) {
 	h := handlerOf(&script{})
 	for path, parts := range map[string][]string{
-		"/v1/tribe/x?version=3":                                                     {"query.version", "there are: none"},
+		"/v1/views/tribe-card/x?version=3":                                          {"query.version", "there are: none"},
 		"/v1/tribe/x/events?limit=0&after=-1&x=1":                                   {"query.limit", "1 to 1000", "query.after", "query.x", "there are: after, limit"},
 		"/v1/tribe/x/events?limit=1001":                                             {"query.limit"},
 		"/v1/tribe/x/events?limit=":                                                 {"query.limit"},

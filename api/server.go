@@ -32,6 +32,7 @@ type server struct {
 	lives                        *lives
 	arriving, waiting, answering room
 	showing                      room // live queries
+	folding                      room // states of the past
 	stopping                     atomic.Bool
 	stopped                      context.Context // ends with stop, at the beginning of the end
 	stop                         context.CancelFunc
@@ -42,8 +43,8 @@ func newServer(a app, options []Option) *server {
 	set := newSettings(a, options)
 	s := &server{app: a, set: set, log: cfg.Logger, clock: cfg.Clock, mux: chi.NewMux(), names: namesOf(a),
 		metrics: newMetrics(cfg.Metrics), arriving: make(room, 4*set.maxConcurrent),
-		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent), showing: make(room, set.maxStreams),
-		lives: &lives{app: a, clock: cfg.Clock, looks: make(map[liveQuery]*look)}}
+		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent), folding: make(room, maxFolding),
+		showing: make(room, set.maxStreams), lives: &lives{app: a, clock: cfg.Clock, looks: make(map[liveQuery]*look)}}
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.forward = newForwarder(cfg, set, s.metrics.forwards)
 	s.spec = newSpec(s.mux, set)
@@ -120,7 +121,7 @@ func (s *server) room(r *http.Request) room {
 	switch {
 	case r.Method == http.MethodPost:
 		return s.arriving
-	case r.Header["Min-Position"] != nil:
+	case r.Header["Min-Position"] != nil, r.Header["Consistency"] != nil:
 		return s.waiting
 	}
 	return s.answering
