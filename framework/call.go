@@ -258,8 +258,8 @@ func (a *App) readError(ctx context.Context, err error) error {
 }
 
 // Ask asks a view, once it has passed q.Min, for which it waits at most
-// Config.ReadWait. Errors: ErrUnknown, ErrInvalid, ErrNotFound,
-// *cluster.UnavailableError.
+// Config.ReadWait. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError, and
+// ErrNotFound, with which the Answer says all the same where that was so.
 func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	v, ok := a.views[view]
 	if !ok {
@@ -294,14 +294,14 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	}
 	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Answer{}, a.readError(ctx, err)
 	}
 	f.shown.Store(filled) // not what may have been filled meanwhile
 	if v.Kind == Search && len(q.Min.Offsets) == 0 {
 		clear(at) // what was written last may not be found yet
 	}
-	return Answer{JSON: json, Positions: at.positions(), Generation: q.Generation(v.Name).Number}, nil
+	return Answer{JSON: json, Positions: at.positions(), Generation: q.Generation(v.Name).Number}, err
 }
 
 func (a *App) checkMin(min eventlog.Positions) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/internal/waiters"
 )
 
 // process is an application at work: what Run makes.
@@ -28,6 +29,8 @@ type process struct {
 
 	self      control.Member
 	catalogue *cluster.Catalogue // of the other processes; nil where there can be none
+
+	waiters waiters.List // of Notify; woken when it stops
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
@@ -69,7 +72,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	a.process.Store(p)
-	defer a.process.Store(nil)
+	defer func() {
+		a.process.Store(nil)
+		p.waiters.Wake()
+	}()
 	for _, f := range p.views {
 		if f.fills != nil {
 			attending.Go(func() { f.attend(lasting, p, a.cfg.Clock) })
