@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/projections"
 )
 
 // spec is the description of the API, as it is built.
@@ -28,6 +29,8 @@ type spec struct {
 func newSpec(mux *chi.Mux, set settings) *spec {
 	n := &namer{names: make(map[scoped]string), taken: make(map[string]bool)}
 	registry := huma.NewMapRegistry(schemaPrefix, n.name)
+	registry.RegisterTypeAlias(reflect.TypeFor[projections.Unique](), reflect.TypeFor[uint64]())
+	registry.RegisterTypeAlias(reflect.TypeFor[projections.Top](), reflect.TypeFor[[]projections.Counted]())
 	description := &huma.OpenAPI{
 		OpenAPI:    "3.1.0",
 		Info:       &huma.Info{Title: set.title, Version: set.version, Description: about},

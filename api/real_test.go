@@ -109,13 +109,17 @@ var (
 
 // membership is what a member has joined.
 type membership struct {
-	Member string   `json:"member"`
-	Clubs  []string `json:"clubs"`
+	Member string             `json:"member"`
+	Clubs  []string           `json:"clubs"`
+	Met    projections.Unique `json:"met"`
+	Often  projections.Top    `json:"often"`
 }
 
 func (m membership) fold(e projections.Event[fact]) membership {
 	m.Member = e.Key
 	m.Clubs = append(m.Clubs, e.ID)
+	m.Met.Add(e.ID)
+	m.Often.Add(e.ID)
 	return m
 }
 
@@ -274,7 +278,7 @@ func TestEveryKindOfViewAnswersOverHTTP(t *testing.T) {
 	do("rowers/join", "", "bob")
 	do("rowers/join", "", "ann")
 	want(t, send(t, "GET", base+"/v1/views/memberships/bob", "", at...), 200, `"member":"bob"`, `"hikers"`, `"rowers"`)
-	want(t, send(t, "GET", base+"/v1/views/memberships/ann", "", at...), 200, `{"member":"ann","clubs":["rowers"]}`)
+	want(t, send(t, "GET", base+"/v1/views/memberships/ann", "", at...), 200, `{"member":"ann","clubs":["rowers"],"met":1,"often":[{"key":"rowers","count":1,"error":0}]}`)
 	want(t, send(t, "GET", base+"/v1/views/memberships/cid", "", at...), 404, "/problems/not-found")
 	want(t, send(t, "GET", base+"/v1/views/newest/all", "", at...), 200, `"member":"ann"`, `"member":"bob"`)
 
@@ -292,4 +296,6 @@ func TestEveryKindOfViewAnswersOverHTTP(t *testing.T) {
 	want(t, send(t, "GET", base+"/v1/views/club-top/members?from=nobody", "", at...), 404, "/problems/not-found")
 	want(t, send(t, "GET", base+"/v1/views/club-top/members?from=hikers&after=AAA", "", at...), 422, "/problems/invalid")
 	want(t, send(t, "GET", base+"/v1/views/club-top", ""), 404, "GET /v1/views/club-top/{key}")
+	want(t, send(t, "GET", base+"/openapi.json", ""), 200, `"met":{"format":"int64","minimum":0,"type":"integer"}`,
+		`"often":{"items":{"$ref":"#/components/schemas/MembershipsCounted"},"type":["array","null"]}`)
 }

@@ -52,8 +52,8 @@ type Event[E any] struct {
 // the aggregate's id, or "type.id" where From merges several types; with Key set,
 // a document for each key that Key returns.
 //
-// The view's tasks start from snapshots, which hold documents as JSON. Where that
-// would not bring a D back as it was (a field that is not exported or left out, an
+// The view's tasks start from snapshots, which hold documents as JSON, and beside it
+// what a [Unique] or [Top] counts by. Where that would not bring a D back as it was (a field that is not exported or left out, an
 // interface, a slice with omitempty) they fold the log from its beginning instead.
 type View[D, E any] struct {
 	Name string // in URLs and store keys, for ever: [a-z][a-z0-9-]*

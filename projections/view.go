@@ -98,7 +98,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Refolded: wire.Lossless(reflect.TypeFor[D]())}
+		Topology: v.topology, Refolded: refolded[D]()}
 	if v.Key != nil {
 		out.Shuffle = keys
 	}
@@ -204,7 +204,7 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 // topology declares the fold of the view's documents, and where they are kept.
 func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 	t, facts := v.facts(f)
-	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
+	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", State: stateCodec[D](), Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
 	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
 		d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
 			sink: sink{store: f.Documents, generation: f.Generation, number: n}}

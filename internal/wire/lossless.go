@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,14 +16,15 @@ import (
 // Lossless returns why a T that encoding/json has written and read again may not be
 // what it was, nil if it always is: as far as types tell, for a time is written
 // without its monotonic clock, and text that is no UTF-8 is spoilt, for which see
-// ErrText.
-func Lossless(t reflect.Type) error {
-	l := &lossless{pointed: make(map[reflect.Type]bool), within: make(map[reflect.Type]bool)}
+// ErrText. Types that are kept apart from the JSON are taken to come back.
+func Lossless(t reflect.Type, apart ...reflect.Type) error {
+	l := &lossless{apart: apart, pointed: make(map[reflect.Type]bool), within: make(map[reflect.Type]bool)}
 	return l.check(t, t.String())
 }
 
 // lossless is one look at a type.
 type lossless struct {
+	apart   []reflect.Type
 	pointed map[reflect.Type]bool // by a pointer met before
 	within  map[reflect.Type]bool // structs on the way here
 }
@@ -32,8 +34,10 @@ var trusted = map[reflect.Type]bool{reflect.TypeFor[time.Time](): true, reflect.
 
 func (l *lossless) check(t reflect.Type, at string) error {
 	switch {
-	case trusted[t]:
+	case trusted[t], slices.Contains(l.apart, t):
 		return nil
+	case t.Kind() == reflect.Pointer && slices.Contains(l.apart, t.Elem()):
+		return l.pointer(t, at)
 	case marshals(t):
 		return fmt.Errorf("%s is a %s, which marshals itself", at, t)
 	}

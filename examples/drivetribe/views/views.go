@@ -133,6 +133,33 @@ func (m Membership) fold(e projections.Event[tribe.Event]) Membership {
 	return m
 }
 
+// Reach is whom a post has moved to do something.
+type Reach struct {
+	ID      string             `json:"id"`
+	People  projections.Unique `json:"people"`  // different ones who bumped or commented
+	Talkers projections.Top    `json:"talkers"` // who commented most
+}
+
+// PostReach is the reach of each post.
+var PostReach = &projections.View[Reach, post.Event]{
+	Name: "post-reach",
+	From: post.Type.Stream(),
+	Fold: Reach.fold,
+}
+
+func (r Reach) fold(e projections.Event[post.Event]) Reach {
+	switch fact := e.Fact.(type) {
+	case post.Published:
+		r.ID, r.Talkers = e.ID, projections.NewTop(3, 50)
+	case post.Commented:
+		r.People.Add(fact.Author)
+		r.Talkers.Add(fact.Author)
+	case post.Bumped:
+		r.People.Add(fact.By)
+	}
+	return r
+}
+
 // TopTribes ranks the tribes, in the set "members" by how many these are, in the set
 // "posts" by what was published in them: facts of two aggregate types.
 var TopTribes = &projections.Ranking[any]{

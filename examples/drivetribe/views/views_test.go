@@ -77,6 +77,12 @@ func TestAFeedTakesAPostOnceAtItsTime(t *testing.T) {
 	}
 }
 
+func TestAPostsReachIsDifferentPeople(t *testing.T) {
+	same(t, fold(t, views.PostReach, "post", "ridge", []post.Event{post.Published{Tribe: "hikers", Author: "maya"},
+		post.Bumped{By: "tomasz"}, post.Commented{Author: "tomasz"}, post.Commented{Author: "ines"}, post.Commented{Author: "tomasz"}, post.Unbumped{By: "tomasz"}}),
+		`{"id":"ridge","people":2,"talkers":[{"key":"tomasz","count":2,"error":0},{"key":"ines","count":1,"error":0}]}`)
+}
+
 func TestAMembershipFollowsWhoJoinsAndLeaves(t *testing.T) {
 	var m views.Membership
 	for _, step := range []struct {
