@@ -38,7 +38,7 @@ func (f *Feed[E]) register(app *framework.App) error {
 	}
 	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
 		Reads:    []framework.Read{{View: f.Cards.cards().view}},
-		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page})
+		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page, Drop: f.drop})
 	return nil
 }
 
@@ -52,12 +52,25 @@ func setRef(q framework.Query) view.Ref {
 	return view.Ref{Partition: eventlog.PartitionOf([]byte(q.Key), q.Partitions), Key: q.Key}
 }
 
+// sourceOf names what holds how far the sources of a generation have come.
+func sourceOf(g view.Generation) view.Generation {
+	g.View += ".source"
+	return g
+}
+
+// drop deletes the entries of a generation.
+func (f *Feed[E]) drop(ctx context.Context, r framework.Resources, g view.Generation) error {
+	if err := drop(ctx, r.Documents, g); err != nil {
+		return err
+	}
+	return drop(ctx, r.Documents, sourceOf(g))
+}
+
 // topology declares how entries come from the events to their sets.
 func (f *Feed[E]) topology(at framework.Following) *stream.Topology {
 	t, placed := topology(at, f.read)
 	if at.MarkEvery > 0 {
-		source := at.Generation
-		source.View += ".source"
+		source := sourceOf(at.Generation)
 		stream.Trace(placed, "progress", at.MarkEvery, func(n int32) stream.Marker {
 			return &sink{store: at.Documents, generation: source, number: n}
 		})

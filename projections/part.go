@@ -75,6 +75,17 @@ func (s *sink) look(ctx context.Context) (view.Mark, error) {
 	return marks[0], nil
 }
 
+// drop deletes a generation from a store.
+func drop(ctx context.Context, s view.Store, g view.Generation) error {
+	can, ok := s.(interface {
+		Drop(ctx context.Context, g view.Generation) error
+	})
+	if !ok {
+		return fmt.Errorf("a %T cannot delete generation %v", s, g)
+	}
+	return can.Drop(ctx, g)
+}
+
 // reader returns what reads the facts of a view out of the events topic.
 func reader[E any](from aggregates.Stream[E]) func(e *partition.Event, v *Event[E]) (bool, error) {
 	return func(e *partition.Event, v *Event[E]) (ok bool, err error) {

@@ -84,7 +84,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Refolded: wire.Lossless(reflect.TypeFor[D]())}
+		Topology: v.topology, Drop: v.drop, Refolded: wire.Lossless(reflect.TypeFor[D]())}
 	for _, s := range v.Sizes {
 		out.Reads = append(out.Reads, framework.Read{View: s.Of.feedName(), Partition: setPartition})
 	}
@@ -101,6 +101,14 @@ func (v *View[D, E]) declare() (framework.View, error) {
 	out.Answer = v.get
 	out.Partition = func(q framework.Query) (int32, bool) { return v.cards().ref(q.Key, q.Partitions).Partition, true }
 	return out, nil
+}
+
+// drop deletes the documents of a generation.
+func (v *View[D, E]) drop(ctx context.Context, r framework.Resources, g view.Generation) error {
+	if v.Search != nil {
+		return drop(ctx, r.Search, g)
+	}
+	return drop(ctx, r.Documents, g)
 }
 
 func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
