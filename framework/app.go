@@ -107,7 +107,7 @@ func (a *App) AddView(v View) {
 	switch {
 	case taken:
 		panic(fmt.Errorf("view %s is registered twice in version %d; register it once, or raise the Version of one", v.Name, v.Version))
-	case known && (v.Kind != current.Kind || v.Shuffle != current.Shuffle):
+	case known && v.Kind != current.Kind:
 		panic(fmt.Errorf("view %s is a %s in version %d and a %s in version %d; give one of them another Name", v.Name, current.Kind, current.Version, v.Kind, v.Version))
 	case len(a.versions[v.Name]) == control.MaxKept || !known && len(a.views) == control.MaxViews:
 		panic(fmt.Errorf("view %s, version %d: at most %d views, and %d versions of each, can be registered", v.Name, v.Version, control.MaxViews, control.MaxKept))

@@ -18,6 +18,17 @@ func topology[T any](f framework.Following, read func(e *partition.Event, v *T) 
 	return t, stream.FromEvents(t, &stream.Events[T]{Name: framework.Source, Topic: f.Topic, Group: stream.NoGroup, Decode: read})
 }
 
+// trace lets other processes see how far the tasks are that write a view's shuffle.
+func trace[T any](f framework.Following, in *stream.Stream[T]) {
+	if f.MarkEvery == 0 {
+		return
+	}
+	source := sourceOf(f.Generation)
+	stream.Trace(in, "progress", f.MarkEvery, func(n int32) stream.Marker {
+		return &sink{store: f.Documents, generation: source, number: n}
+	})
+}
+
 // sink writes one partition of a view's generation. It is the half of a
 // stream.Part that is the same for all kinds of view; alone, it keeps a mark.
 type sink struct {
@@ -75,23 +86,24 @@ func (s *sink) look(ctx context.Context) (view.Mark, error) {
 	return marks[0], nil
 }
 
-// drop deletes a generation from a store.
-func drop(ctx context.Context, s view.Store, g view.Generation) error {
-	can, ok := s.(interface {
-		Drop(ctx context.Context, g view.Generation) error
-	})
-	if !ok {
-		return fmt.Errorf("a %T cannot delete generation %v", s, g)
-	}
-	return can.Drop(ctx, g)
+// sourceOf names what holds how far the sources of a generation have come.
+func sourceOf(g view.Generation) view.Generation {
+	g.View += ".source"
+	return g
 }
 
-// reader returns what reads the facts of a view out of the events topic.
-func reader[E any](from aggregates.Stream[E]) func(e *partition.Event, v *Event[E]) (bool, error) {
-	return func(e *partition.Event, v *Event[E]) (ok bool, err error) {
-		*v, ok, err = decode(from, e)
-		return ok, err
+// dropSets deletes the sets of a generation.
+func dropSets(ctx context.Context, r framework.Resources, g view.Generation) error {
+	return drop(ctx, r, r.Documents, g, true)
+}
+
+// drop deletes a generation from its store and, behind a shuffle, how far its sources
+// have come.
+func drop(ctx context.Context, r framework.Resources, from view.Store, g view.Generation, shuffled bool) error {
+	if err := from.Drop(ctx, g); err != nil || !shuffled {
+		return err
 	}
+	return r.Documents.Drop(ctx, sourceOf(g))
 }
 
 // decode makes of a valid event what a fold takes; ok is false for the events of
