@@ -14,6 +14,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
@@ -325,7 +326,9 @@ func TestAViewIsRebuiltAndSwitchedWhileItIsUsed(t *testing.T) {
 	}
 	for _, name := range all3 {
 		becomes(t, app, name, "1v1 read, 2v2 ready")
-		eventually(t, func() bool { return app.Switch(ctx, name, 2, framework.Switch{Force: true, Reason: "they differ by ten", By: "maya"}) == nil })
+		eventually(t, func() bool {
+			return app.Switch(ctx, name, 2, framework.Switch{Force: true, Reason: "they differ by ten", By: "maya"}) == nil
+		})
 		becomes(t, app, name, "1v1 ready, 2v2 read")
 	}
 	before := f.made[2].Load()
@@ -394,4 +397,314 @@ func (w *world) left(ctx context.Context, name string, number int) string {
 		return "topic " + topic
 	}
 	return ""
+}
+
+// Whatever step a process dies behind, its next run goes on from there, and the step may
+// be taken again.
+func TestEachStepOutlastsTheProcessAndMayBeRepeated(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.alter = func(cfg *framework.Config) { cfg.ReadWait = 500 * time.Millisecond }
+	w.carry(1)
+	app, end := w.up()
+	w.count(app, 5, 3)
+	end()
+	w.carry(1, 2)
+	ctx := context.Background()
+	steps := []struct {
+		do   func(*framework.App) error
+		want string
+	}{
+		{func(app *framework.App) error {
+			number, err := app.Rebuild(ctx, "cards", framework.Rebuild{})
+			if err == nil && number != 2 {
+				err = fmt.Errorf("it is generation %d", number)
+			}
+			return err
+		}, "1v1 read, 2v2 ready"},
+		{func(app *framework.App) error {
+			return app.Switch(ctx, "cards", 2, framework.Switch{Force: true, Reason: "tens"})
+		}, "1v1 ready, 2v2 read"},
+		{func(app *framework.App) error { _, err := app.Rollback(ctx, "cards", ""); return err }, "1v1 read, 2v2 ready"},
+		{func(app *framework.App) error {
+			return app.Switch(ctx, "cards", 2, framework.Switch{Force: true, Reason: "tens"})
+		}, "1v1 ready, 2v2 read"},
+		{func(app *framework.App) error { return app.Retire(ctx, "cards", 1, "") }, "1v1 retired, 2v2 read"},
+	}
+	for n, step := range steps {
+		app, end := w.start()
+		eventually(t, func() bool { return len(app.Unready()) == 0 })
+		before := len(w.log.Records(controlTopic, 0))
+		if err := step.do(app); err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		end() // before anything comes of it
+		app, end = w.up()
+		becomes(t, app, "cards", step.want)
+		if err := step.do(app); err != nil {
+			t.Errorf("step %d again: %v", n, err)
+		}
+		if now := len(w.log.Records(controlTopic, 0)); now > before+2 {
+			t.Errorf("step %d and its repetition made %d records", n, now-before)
+		}
+		becomes(t, app, "cards", step.want)
+		end()
+	}
+	app, _ = w.up()
+	eventually(t, func() bool { return w.left(ctx, "cards", 1) == "" })
+	if c, _ := w.ask(app, "t0", w.count(app, 1, 1)); c.N != 40 || c.Made != 2 {
+		t.Errorf("it shows %+v", c)
+	}
+}
+
+func TestWhatMayNotBeDoneWithAGenerationIsSaid(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	app, _ := w.up()
+	w.count(app, 3, 1)
+	ctx := context.Background()
+	refused := func(what string, err error, state framework.GenerationState) {
+		t.Helper()
+		var e *framework.GenerationError
+		if !errors.As(err, &e) || e.State != state || e.Reason == "" {
+			t.Errorf("%s: %v, want a GenerationError of one that is %s", what, err, state)
+		}
+	}
+	is := func(what string, err, want error) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", what, err, want)
+		}
+	}
+	_, err := app.Rollback(ctx, "cards", "")
+	refused("roll back what was never switched", err, framework.Reading)
+	refused("retire what is read", app.Retire(ctx, "cards", 2, ""), framework.Reading)
+	is("switch to what is not there", app.Switch(ctx, "cards", 9, framework.Switch{}), framework.ErrUnknown)
+	is("retire what is not there", app.Retire(ctx, "cards", 9, ""), framework.ErrUnknown)
+	is("force without a reason", app.Switch(ctx, "cards", 2, framework.Switch{Force: true, Reason: " "}), framework.ErrInvalid)
+	is("a long name", app.Retire(ctx, "cards", 9, strings.Repeat("x", 257)), framework.ErrInvalid)
+	if err := app.Switch(ctx, "cards", 2, framework.Switch{}); err != nil {
+		t.Errorf("switch to what is read: %v", err)
+	}
+	_, err = app.Rebuild(ctx, "cards", framework.Rebuild{Version: 7})
+	is("rebuild by a version that nobody carries", err, framework.ErrInvalid)
+	_, err = app.Rebuild(ctx, "books", framework.Rebuild{})
+	is("rebuild what is no view", err, framework.ErrUnknown)
+	_, err = app.Generations(ctx, "books")
+	is("list what is no view", err, framework.ErrUnknown)
+
+	slow, err := app.Rebuild(ctx, "cards", framework.Rebuild{Version: 1, Rate: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("switch to what is being built", app.Switch(ctx, "cards", slow, framework.Switch{Force: true, Reason: "soon"}), framework.Building)
+	if err := app.Retire(ctx, "cards", slow, ""); err != nil {
+		t.Fatal(err)
+	}
+	refused("switch to what is retired", app.Switch(ctx, "cards", slow, framework.Switch{Force: true, Reason: "back"}), framework.Retired)
+	if err := app.Retire(ctx, "cards", slow, ""); err != nil {
+		t.Errorf("retire what is retired: %v", err)
+	}
+}
+
+// What is built by a rate takes as long as that says, though the machine could do more.
+func TestARebuildKeepsToItsRate(t *testing.T) {
+	w := newWorld(t, 1)
+	app, _ := w.up()
+	w.count(app, 20, 20)
+	began := time.Now()
+	if _, err := app.Rebuild(context.Background(), "cards", framework.Rebuild{Rate: 200}); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, app, "cards", "1v1 read, 2v1 ready")
+	if took := time.Since(began); took < 1500*time.Millisecond {
+		t.Errorf("400 events at 200 a second took %v", took)
+	}
+}
+
+// A program that carries the new version only refuses to start where the former one is
+// read, or replaces it, once the new one is whole, if it is told to.
+func TestAProgramOfTheNewVersionAlone(t *testing.T) {
+	w := newWorld(t, 1)
+	app, end := w.up()
+	w.ask(app, "t0", w.count(app, 5, 2))
+	end()
+	w.carry(2)
+	refusing := framework.New(w.config(w.log.Connect()))
+	w.program(refusing)
+	if err := refusing.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "version 1") || !strings.Contains(err.Error(), "ReplaceViews") {
+		t.Errorf("a program without version 1 ended with %v", err)
+	}
+	w.alter = func(cfg *framework.Config) { cfg.ReplaceViews, cfg.ReadWait = true, 300*time.Millisecond }
+	app, _ = w.up()
+	ctx := context.Background()
+	for _, name := range all3 {
+		becomes(t, app, name, "1v1 retired, 2v2 read")
+	}
+	if c, a := w.ask(app, "t0", w.count(app, 5, 1)); c.N != 30 || a.Generation != 2 {
+		t.Errorf("generation %d shows %+v", a.Generation, c)
+	}
+	var forced control.Switch
+	for _, r := range w.log.Records(controlTopic, 0) {
+		if control.Kind(r.Header[1]) == control.KindSwitch {
+			if err := json.Unmarshal(r.Value, &forced); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !forced.Forced || forced.Reason != "the program carries no fold of version 1" {
+		t.Errorf("the switch was recorded as %+v", forced)
+	}
+	w.gone(app, 1)
+	if _, err := app.Generations(ctx, "cards"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Until the new one is whole, such a program answers from the former as it stands.
+func TestWhatIsReplacedIsReadAsItStandsUntilThen(t *testing.T) {
+	w := newWorld(t, 1)
+	app, end := w.up()
+	at := w.count(app, 5, 2)
+	for n := range 5 {
+		w.ask(app, fmt.Sprint("t", n), at)
+	}
+	end()
+	w.carry(2)
+	hold := true
+	w.alter = func(cfg *framework.Config) {
+		cfg.ReplaceViews = true
+		open := cfg.Open
+		cfg.Open = func(ctx context.Context) (framework.Resources, error) {
+			r, err := open(ctx)
+			r.Documents = &held{Documents: r.Documents, number: 2, held: &hold}
+			return r, err
+		}
+	}
+	app, end = w.up()
+	if c, a := w.ask(app, "t0", eventlog.Positions{}); c.N != 2 || a.Generation != 1 {
+		t.Errorf("generation %d shows %+v", a.Generation, c)
+	}
+	if got := states(t, app, "cards"); got != "1v1 read, 2v2 building" {
+		t.Errorf("generations %s", got)
+	}
+	list, err := app.Generations(context.Background(), "cards")
+	if err != nil || list[0].Carried || list[0].Err == nil || !list[1].Carried {
+		t.Errorf("generations %+v, %v", list, err)
+	}
+	end()
+}
+
+// held is a store that takes no writes of one generation of cards.
+type held struct {
+	view.Documents
+	number int
+	held   *bool
+}
+
+func (h *held) Open(ctx context.Context, g view.Generation, part int32) (view.Mark, error) {
+	if *h.held && g.View == "cards" && g.Number == h.number {
+		return view.Mark{}, errors.New("held")
+	}
+	return h.Documents.Open(ctx, g, part)
+}
+
+// Two processes of one application switch at once, and roll back at once: each view is
+// switched once. An answer's position, brought to the other process, makes it wait until
+// it has folded the switch that the answer had.
+func TestTwoProcessesSwitchAtOnce(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.carry(1, 2)
+	shared := func(serves ...int32) (*framework.App, *sharedLog) {
+		l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 1)}
+		l.proposals <- serves
+		app := framework.New(w.config(l))
+		w.program(app)
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- app.Run(ctx) }()
+		t.Cleanup(func() { cancel(); <-ended })
+		return app, l
+	}
+	a, _ := shared(0, 1)
+	b, _ := shared(2, 3)
+	eventually(t, func() bool { return len(a.Unready())+len(b.Unready()) == 0 })
+	ids := make(map[int]string)
+	for n := 0; len(ids) < 2; n++ {
+		id := fmt.Sprint("t", n)
+		ids[int(eventlog.PartitionOf([]byte("tally/"+id), 4))/2] = id
+	}
+	for n, app := range []*framework.App{a, b} {
+		if _, err := app.Execute(context.Background(), call(ids[n])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := context.Background()
+	both := func(do func(app *framework.App) error) {
+		t.Helper()
+		var all sync.WaitGroup
+		for _, app := range []*framework.App{a, b} {
+			all.Go(func() {
+				if err := do(app); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	var numbers [2]atomic.Int64
+	both(func(app *framework.App) error {
+		number, err := app.Rebuild(ctx, "cards", framework.Rebuild{Version: 1})
+		n := 0
+		if app == b {
+			n = 1
+		}
+		numbers[n].Store(int64(number))
+		return err
+	})
+	if numbers[0].Load() != 3 || numbers[1].Load() != 3 {
+		t.Errorf("two that rebuild at once build generations %d and %d", numbers[0].Load(), numbers[1].Load())
+	}
+	for _, app := range []*framework.App{a, b} {
+		becomes(t, app, "cards", "2v2 read, 3v1 ready")
+	}
+	both(func(app *framework.App) error {
+		return app.Switch(ctx, "cards", 3, framework.Switch{Force: true, Reason: "at once"})
+	})
+	_, answer := w.ask(a, ids[1], eventlog.Positions{})
+	least, ok := answer.Positions.Control()
+	if !ok || answer.Generation != 3 {
+		t.Fatalf("%+v", answer)
+	}
+	if _, other := w.ask(b, ids[1], eventlog.Positions{}.WithControl(least)); other.Generation != 3 {
+		t.Errorf("behind %s the other process reads generation %d", answer.Positions, other.Generation)
+	}
+	both(func(app *framework.App) error { _, err := app.Rollback(ctx, "cards", ""); return err })
+	switches := 0
+	for _, r := range w.log.Records(controlTopic, 0) {
+		if control.Kind(r.Header[1]) == control.KindSwitch && strings.Contains(string(r.Value), `"cards"`) {
+			switches++
+		}
+	}
+	if got := states(t, a, "cards"); got != "2v2 read, 3v1 ready" || switches > 5 {
+		t.Errorf("after both rolled back: %s, %d switches", got, switches)
+	}
+	from := len(w.log.Records(controlTopic, 0))
+	got := make(chan framework.Answer, 1)
+	go func() {
+		answer, err := b.Ask(ctx, "cards", framework.Query{Key: ids[0], Min: eventlog.Positions{}.WithControl(int64(from))})
+		if err != nil {
+			t.Error(err)
+		}
+		got <- answer
+	}()
+	select {
+	case early := <-got:
+		t.Errorf("a place of the control log that is not there yet was answered from generation %d", early.Generation)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := a.Switch(ctx, "cards", 3, framework.Switch{Force: true, Reason: "again"}); err != nil {
+		t.Error(err)
+	}
+	if answer := <-got; answer.Generation != 3 {
+		t.Errorf("it waited, and read generation %d", answer.Generation)
+	}
 }

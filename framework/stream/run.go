@@ -46,8 +46,8 @@ type Config struct {
 	// Rate bounds the records a second that each task of a source takes until it has
 	// caught up with its topic once; then it takes what comes. Default: no bound.
 	Rate   float64
-	Clock      clock.Clock  // default: the machine's
-	Logger     *slog.Logger // default: nowhere
+	Clock  clock.Clock  // default: the machine's
+	Logger *slog.Logger // default: nowhere
 }
 
 func (c Config) withDefaults() (Config, error) {
