@@ -8,6 +8,7 @@ ENTRIES ?= 2000000
 KEYS ?= 1000000
 INPUTS ?= 1000000
 KILLS ?= 20
+REPLAY_EVENTS ?= 1000000
 BENCH ?= .
 CELL ?= 3s
 REPEAT ?= 3
@@ -64,6 +65,10 @@ brokers: ## each node of a Kafka cluster killed and restarted under load, then a
 .PHONY: crash
 crash: ## a topology in four processes on the broker in KAFKA_BROKERS, INPUTS (1000000) inputs, KILLS (20) SIGKILLs, against an oracle
 	CRASH_INPUTS=$(INPUTS) CRASH_KILLS=$(KILLS) go test -count=1 -v -timeout 60m ./tests/crash
+
+.PHONY: replay
+replay: ## REPLAY_EVENTS (1000000) events of a data folder replayed to a file by the built tool, against a tally
+	REPLAY_EVENTS=$(REPLAY_EVENTS) go test -count=1 -v -timeout 30m -run TestManyEventsAreReplayed ./cmd/drivetrain
 
 .PHONY: sim
 sim: ## owners and topologies under seeded faults: SEEDS (1000) seeds from SEED (1) on, against independent oracles

@@ -66,6 +66,14 @@ func TestAStateIsFoldedFromWhateverNameAFactWasWrittenUnder(t *testing.T) {
 		if got, err := tribe.StateJSON(s); err != nil || string(got) != `{"name":"hikers","members":2}` {
 			t.Errorf("%s gives %s, %v", name, got, err)
 		}
+		apart := tribe.Zero()
+		fact, err := tribe.DecodeFact(name, []byte(data))
+		if err == nil {
+			err = tribe.FoldFact(apart, fact)
+		}
+		if got, failed := tribe.StateJSON(apart); err != nil || failed != nil || string(got) != `{"name":"hikers","members":0}` {
+			t.Errorf("%s, decoded apart, gives %s, %v, %v", name, got, err, failed)
+		}
 		if now, shape, err := tribe.Upcast(name, []byte(data)); err != nil || now != "tribe.founded" || string(shape) != `{"name":"hikers"}` {
 			t.Errorf("%s is %s %s today, %v", name, now, shape, err)
 		}

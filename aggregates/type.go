@@ -20,7 +20,7 @@ type Type[S, E any] struct {
 	Name   string         // in URLs and keys, for ever: [a-z][a-z0-9-]*, at most 64 bytes, not "views"
 	Evolve func(S, E) S   // a fact moves the state; pure, but it may change what S holds in place
 	Events event.Types[E] // the names of E's facts in the log
-	Codec  event.Codec    // of the payloads; default event.JSON
+	Codec  event.Codec    // of the payloads, used by several goroutines at once; default event.JSON
 
 	// Version is that of Evolve, and of the Codecs: raise it when they make something
 	// else of the same events, since a snapshot's states are then of no use, and nothing
@@ -102,6 +102,22 @@ func (t *Type[S, E]) Fold(state any, name string, data []byte) error {
 	}
 	s := state.(*S)
 	*s = t.Evolve(*s, fact)
+	return nil
+}
+
+// DecodeFact reads a recorded event for FoldFact: together they are Fold. Several
+// goroutines may call it at once.
+func (t *Type[S, E]) DecodeFact(name string, data []byte) (fact any, err error) {
+	if err := t.Check(); err != nil {
+		return nil, err
+	}
+	return t.catalog.Decode(t.codec(), name, data)
+}
+
+// FoldFact moves state, a pointer that Zero made, by what DecodeFact returned.
+func (t *Type[S, E]) FoldFact(state, fact any) error {
+	s := state.(*S)
+	*s = t.Evolve(*s, fact.(E))
 	return nil
 }
 

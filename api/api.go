@@ -12,6 +12,7 @@
 //	GET  /v1/{aggregate}/{id}            the folded state, by now or of a moment of the past
 //	GET  /v1/{aggregate}/{id}/events     its events: {items, next}
 //	GET  /v1/views/{view}/{key}          a document, or a page {items, next} of a feed or ranking
+//	     with Accept: text/event-stream now, and each time that it has changed
 //	GET  /v1/views/{view}?q=…            a search's page {items, total}
 //	GET  /openapi.json, /docs            the description, for programs and for people
 //	GET  /healthz, /readyz               alive; ready, or 503 with the reasons
@@ -52,6 +53,7 @@ type app interface {
 	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
 	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
+	Notify(view string, q framework.Query, c chan<- struct{}) (forget func(), err error)
 }
 
 var _ app = (*framework.App)(nil)

@@ -17,6 +17,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	forwards *prometheus.CounterVec
+	live     *prometheus.GaugeVec
 	gather   prometheus.Gatherer // what /metrics shows
 }
 
@@ -30,6 +31,8 @@ func newMetrics(given prometheus.Registerer) *metrics {
 	}
 	m.forwards = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "drivetrain_http_forwards_total",
 		Help: "Requests for what another process owns."}, []string{"outcome"})
+	m.live = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "drivetrain_http_live",
+		Help: "Clients that are shown a query live, by server-sent events."}, []string{"route"})
 	gather, both := given.(prometheus.Gatherer)
 	if !both {
 		own := prometheus.NewRegistry()
@@ -49,6 +52,7 @@ func (m *metrics) register(r prometheus.Registerer) {
 	m.requests = join(r, m.requests)
 	m.seconds = join(r, m.seconds)
 	m.forwards = join(r, m.forwards)
+	m.live = join(r, m.live)
 	join[prometheus.Collector](r, collectors.NewGoCollector())
 	join[prometheus.Collector](r, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
@@ -77,9 +81,11 @@ func (m *metrics) of(pattern string) *figures {
 	return &figures{m.requests.MustCurryWith(by), m.seconds.With(by)}
 }
 
-func (f *figures) count(method string, status int, took time.Duration) {
+func (f *figures) count(method string, status int, took time.Duration, live bool) {
 	f.requests.WithLabelValues(methodLabel(method), statusLabel(status)).Inc()
-	f.seconds.Observe(took.Seconds())
+	if !live { // that lasts for as long as the client likes
+		f.seconds.Observe(took.Seconds())
+	}
 }
 
 // methodLabel keeps clients from making up series.

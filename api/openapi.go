@@ -170,8 +170,8 @@ func (s *spec) history(t framework.Aggregate) *huma.Schema {
 
 // document describes a view that is asked by key.
 func (s *spec) document(v framework.View) *huma.Operation {
-	return s.view(v, "/{key}", "Read "+v.Name, "Answers with the document that has this key.", s.item(v),
-		[]*huma.Param{s.idParam("key", "Of the document")}, notFound)
+	return live(s.view(v, "/{key}", "Read "+v.Name, "Answers with the document that has this key.", s.item(v),
+		[]*huma.Param{s.idParam("key", "Of the document")}, notFound))
 }
 
 // feed describes a view that is asked by key, page by page.
@@ -180,10 +180,10 @@ func (s *spec) feed(v framework.View) *huma.Operation {
 		"items": {Type: huma.TypeArray, Items: s.item(v)},
 		"next":  {Type: huma.TypeString, Description: "Pass as after to get the next page; empty at the end"},
 	})
-	return s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of documents, the latest first.", s.own(camel(v.Name)+"Page", page),
+	return live(s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of documents, the latest first.", s.own(camel(v.Name)+"Page", page),
 		[]*huma.Param{s.idParam("key", "Of the feed"),
 			queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
-			queryParam("limit", "The most documents to answer with.", number(1, ptr(float64(maxLimit)), 20))})
+			queryParam("limit", "The most documents to answer with.", number(1, ptr(float64(maxLimit)), 20))}))
 }
 
 // ranking describes a view that is asked by key, page by page or from one entry on.
@@ -198,11 +198,11 @@ func (s *spec) ranking(v framework.View) *huma.Operation {
 		"items": {Type: huma.TypeArray, Items: s.own(camel(v.Name)+"Ranked", entry)},
 		"next":  {Type: huma.TypeString, Description: "Pass as after to get the next page; empty at the end"},
 	})
-	return s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of entries, the greatest score first.", s.own(camel(v.Name)+"Page", page),
+	return live(s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of entries, the greatest score first.", s.own(camel(v.Name)+"Page", page),
 		[]*huma.Param{s.idParam("key", "Of the ranking"),
 			queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
 			queryParam("from", "Begin with the entry of this key, which is not found if it is not there; not with after.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}),
-			queryParam("limit", "The most entries to answer with.", number(1, ptr(float64(maxLimit)), 20))}, notFound)
+			queryParam("limit", "The most entries to answer with.", number(1, ptr(float64(maxLimit)), 20))}, notFound))
 }
 
 // search describes a view that is asked by words.
@@ -221,7 +221,7 @@ func (s *spec) search(v framework.View) *huma.Operation {
 			params = append(params, queryParam(field, "Only documents whose "+field+" is exactly this.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}))
 		}
 	}
-	return s.view(v, "", "Find in "+v.Name, "Answers with the documents that match, best first.", s.own(camel(v.Name)+"Found", page), params)
+	return s.view(v, "", "Find in "+v.Name, "Answers with the documents that match, best first.", s.own(camel(v.Name)+"Found", page), params, notAcceptable)
 }
 
 func (s *spec) view(v framework.View, path, summary, about string, schema *huma.Schema, params []*huma.Param, more ...*kind) *huma.Operation {
@@ -231,6 +231,19 @@ func (s *spec) view(v framework.View, path, summary, about string, schema *huma.
 		Responses: answers(ok("The answer.", schema, positionHeader, generationHeader), queryProblems(more...)...),
 	}
 }
+
+// live adds to a query that it may be shown live.
+func live(op *huma.Operation) *huma.Operation {
+	op.Description += " With Accept: text/event-stream, answers now and each time the answer has changed, by server-sent events."
+	op.Parameters = append(op.Parameters, headerParam("Last-Event-ID",
+		"The id of the last event of a connection before; what it brought is not sent again.", &huma.Schema{Type: huma.TypeString}))
+	op.Responses["200"].Content[eventStream] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Description: eventsAbout}}
+	return op
+}
+
+const eventsAbout = "An event without a name is the answer, as application/json has it; gone says that there is no such document (null); " +
+	"generation that another generation of the view is read from here on ({generation}); unavailable that there is no answer " +
+	"for the moment (a Problem); end that the server stops (null). An id is {generation}/{position}/{digest of the answer}."
 
 func (s *spec) item(v framework.View) *huma.Schema {
 	if v.Item == nil {

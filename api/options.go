@@ -28,6 +28,8 @@ type settings struct {
 	maxHeader     int
 	maxConcurrent int
 	maxForwards   int
+	maxStreams    int
+	beat          time.Duration // of live queries
 	readTimeout   time.Duration
 	writeTimeout  time.Duration
 	idleTimeout   time.Duration
@@ -113,13 +115,20 @@ func MaxConcurrent(n int) Option { return func(s *settings) { s.maxConcurrent = 
 // 1, at most 65,536.
 func MaxForwards(n int) Option { return func(s *settings) { s.maxForwards = n } }
 
+// MaxStreams bounds the clients that are shown a query live at once, by server-sent
+// events; more get 503 with Retry-After. They do not count for MaxConcurrent. Each
+// holds a connection, and some 20 kB; those who ask the same share one look at the
+// stores. Default 1024, at least 1, at most 65,536.
+func MaxStreams(n int) Option { return func(s *settings) { s.maxStreams = n } }
+
 // ReadTimeout bounds how long a request may take to arrive; half of it, at most
 // 5 s, goes to its headers. It matters to Serve only. Default 10 s, at least
 // 100 ms, at most 10 min.
 func ReadTimeout(d time.Duration) Option { return func(s *settings) { s.readTimeout = d } }
 
 // WriteTimeout bounds how long a request may take from its headers to the end of
-// the answer, and must be above Config.CommandWait and ReadWait. It matters to
+// the answer, and must be above Config.CommandWait and ReadWait; of a query that is
+// shown live, how long one event may take to be sent. But for these it matters to
 // Serve only. Default 20 s more than these and ReadTimeout together; at least
 // 100 ms, at most 1 h.
 func WriteTimeout(d time.Duration) Option { return func(s *settings) { s.writeTimeout = d } }
@@ -145,6 +154,8 @@ func newSettings(a app, options []Option) settings {
 	s.maxHeader = within("MaxHeader", s.maxHeader, 64<<10, 4<<10, 1<<20)
 	s.maxConcurrent = within("MaxConcurrent", s.maxConcurrent, 1024, 1, 1<<16)
 	s.maxForwards = within("MaxForwards", s.maxForwards, 256, 1, 1<<16)
+	s.maxStreams = within("MaxStreams", s.maxStreams, 1024, 1, 1<<16)
+	s.beat = cmp.Or(s.beat, beatEvery)
 	s.readTimeout = within("ReadTimeout", s.readTimeout, 10*time.Second, 100*time.Millisecond, 10*time.Minute)
 	s.idleTimeout = within("IdleTimeout", s.idleTimeout, 2*time.Minute, 100*time.Millisecond, time.Hour)
 	s.shutdown = within("ShutdownTimeout", s.shutdown, 10*time.Second, time.Millisecond, 10*time.Minute)

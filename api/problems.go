@@ -33,6 +33,7 @@ var (
 	unknown         = &kind{"unknown", 404, "No such path", "No aggregate type, command or view has this name. The detail says which there are."}
 	notFound        = &kind{"not-found", 404, "Not found", "The aggregate has no events yet, or the view has no such document. With Min-Position, a view has seen all up to it."}
 	wrongMethod     = &kind{"method-not-allowed", 405, "Method not allowed", "The path is right, the method is not; the header Allow names those that are."}
+	notAcceptable   = &kind{"not-acceptable", 406, "Not acceptable", "The answer is not to be had in the form that the header Accept asks for."}
 	tooSlow         = &kind{"request-timeout", 408, "Request too slow", "The request did not arrive in time. Nothing was done; send it again."}
 	tooLate         = &kind{"too-late-to-retry", 409, "Too late to retry", "The key's time lies before all outcomes that are remembered: the command may have run or not. Read the aggregate before sending it with a new key."}
 	conflict        = &kind{"conflict", 412, "Version conflict", "If-Match named another version than the aggregate has; expected and actual say which. Read it again and decide anew."}
@@ -51,7 +52,7 @@ var (
 )
 
 // kinds are all of them, by status.
-var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, tooSlow, tooLate, conflict,
+var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, notAcceptable, tooSlow, tooLate, conflict,
 	tooLarge, wrongMedia, invalid, rejected, keyReused, limited, internal, broken, unavailable, unresolved, notOwner, notReady}
 
 // uri is the kind's name on the wire.

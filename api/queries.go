@@ -161,13 +161,13 @@ func (s *server) addViews() {
 		t := &viewDoor{s, v}
 		switch v.Kind {
 		case framework.Document:
-			s.operation(s.spec.document(v), t.document)
+			s.operation(s.spec.document(v), t.answers(document)).live = t.live(document)
 		case framework.Feed:
-			s.operation(s.spec.feed(v), t.feed)
+			s.operation(s.spec.feed(v), t.answers(feed)).live = t.live(feed)
 		case framework.Ranking:
-			s.operation(s.spec.ranking(v), t.ranking)
+			s.operation(s.spec.ranking(v), t.answers(ranking)).live = t.live(ranking)
 		case framework.Search:
-			s.operation(s.spec.search(v), t.search)
+			s.operation(s.spec.search(v), t.answers(t.search)).live = notLive
 		}
 	}
 }
@@ -178,61 +178,59 @@ type viewDoor struct {
 	view framework.View
 }
 
-func (v *viewDoor) document(w *response, r *http.Request) error {
-	key, at, err := asked(r, "key")
-	if err != nil {
-		return err
+// answers returns what answers with what parse makes of a request.
+func (v *viewDoor) answers(parse func(*http.Request) (framework.Query, error)) handler {
+	return func(w *response, r *http.Request) error {
+		q, err := parse(r)
+		if err != nil {
+			return err
+		}
+		return v.ask(w, r, q)
 	}
-	if err := noQuery(r); err != nil {
-		return err
-	}
-	return v.ask(w, r, framework.Query{Key: key, Min: at})
 }
 
-func (v *viewDoor) feed(w *response, r *http.Request) error {
-	key, at, err := asked(r, "key")
-	if err != nil {
-		return err
+func document(r *http.Request) (q framework.Query, err error) {
+	if q.Key, q.Min, err = asked(r, "key"); err != nil {
+		return q, err
+	}
+	return q, noQuery(r)
+}
+
+func feed(r *http.Request) (out framework.Query, err error) {
+	if out.Key, out.Min, err = asked(r, "key"); err != nil {
+		return out, err
 	}
 	q, err := newQuery(r, "after", "limit")
 	if err != nil {
-		return err
+		return out, err
 	}
-	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), Limit: limitOf(q)}
-	if err := q.problem(); err != nil {
-		return err
-	}
-	return v.ask(w, r, out)
+	out.After, out.Limit = q.text("after", maxAfter), limitOf(q)
+	return out, q.problem()
 }
 
-func (v *viewDoor) ranking(w *response, r *http.Request) error {
-	key, at, err := asked(r, "key")
-	if err != nil {
-		return err
+func ranking(r *http.Request) (out framework.Query, err error) {
+	if out.Key, out.Min, err = asked(r, "key"); err != nil {
+		return out, err
 	}
 	q, err := newQuery(r, "after", "from", "limit")
 	if err != nil {
-		return err
+		return out, err
 	}
-	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), From: q.text("from", maxField), Limit: limitOf(q)}
-	if err := q.problem(); err != nil {
-		return err
-	}
-	return v.ask(w, r, out)
+	out.After, out.From, out.Limit = q.text("after", maxAfter), q.text("from", maxField), limitOf(q)
+	return out, q.problem()
 }
 
 func limitOf(q *query) int { return int(q.number("limit", 20, 1, maxLimit)) }
 
-func (v *viewDoor) search(w *response, r *http.Request) error {
-	at, err := minPosition(r)
-	if err != nil {
-		return err
+func (v *viewDoor) search(r *http.Request) (out framework.Query, err error) {
+	if out.Min, err = minPosition(r); err != nil {
+		return out, err
 	}
 	q, err := newQuery(r, append([]string{"q", "skip", "limit"}, v.view.Is...)...)
 	if err != nil {
-		return err
+		return out, err
 	}
-	out := framework.Query{Min: at, Text: q.text("q", maxWords), Skip: int(q.number("skip", 0, 0, maxSkip)), Limit: limitOf(q)}
+	out.Text, out.Skip, out.Limit = q.text("q", maxWords), int(q.number("skip", 0, 0, maxSkip)), limitOf(q)
 	for _, field := range v.view.Is {
 		if q.values.Has(field) && !reserved(field) {
 			if out.Is == nil {
@@ -241,10 +239,7 @@ func (v *viewDoor) search(w *response, r *http.Request) error {
 			out.Is[field] = q.text(field, maxField)
 		}
 	}
-	if err := q.problem(); err != nil {
-		return err
-	}
-	return v.ask(w, r, out)
+	return out, q.problem()
 }
 
 // reserved reports whether a search's parameter cannot be a keyword field.

@@ -39,6 +39,7 @@ type script struct {
 	told    string        // by Advertise
 	wait    time.Duration // for commands; 10 s
 	ask     func(view string, q framework.Query) (framework.Answer, error)
+	notify  func(c chan<- struct{}) (forget func(), err error)
 	log     io.Writer
 	metrics prometheus.Registerer
 	clock   stepClock
@@ -57,6 +58,13 @@ func (c *stepClock) Now() time.Time {
 	defer c.mu.Unlock()
 	c.n++
 	return time.UnixMilli(1_700_000_000_000 + c.n).UTC()
+}
+
+// jump moves it by d.
+func (c *stepClock) jump(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += d.Milliseconds()
 }
 func (c *stepClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 func (c *stepClock) Entropy() (b [10]byte) {
@@ -144,6 +152,13 @@ func (s *script) Ask(_ context.Context, view string, q framework.Query) (framewo
 		return framework.Answer{JSON: []byte(`{"items":[]}`), Positions: eventlog.NewPositions(eventlog.Position{Partition: 2, Offset: 5}), Generation: 7}, nil
 	}
 	return s.ask(view, q)
+}
+
+func (s *script) Notify(_ string, _ framework.Query, c chan<- struct{}) (func(), error) {
+	if s.notify == nil {
+		return func() {}, nil
+	}
+	return s.notify(c)
 }
 
 // kindOf is an aggregate type of the test's domain.

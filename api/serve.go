@@ -122,6 +122,7 @@ func (s *server) run(ctx context.Context, doors []door) error {
 		left--
 	}
 	s.stopping.Store(true)
+	s.stop()
 	s.shutdown(ctx, doors)
 	s.forward.transport.CloseIdleConnections()
 	stop()

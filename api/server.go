@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -28,9 +29,13 @@ type server struct {
 	names                        names
 	metrics                      *metrics
 	forward                      *forwarder
+	lives                        *lives
 	arriving, waiting, answering room
+	showing                      room // live queries
 	folding                      room // states of the past
 	stopping                     atomic.Bool
+	stopped                      context.Context // ends with stop, at the beginning of the end
+	stop                         context.CancelFunc
 }
 
 func newServer(a app, options []Option) *server {
@@ -38,7 +43,9 @@ func newServer(a app, options []Option) *server {
 	set := newSettings(a, options)
 	s := &server{app: a, set: set, log: cfg.Logger, clock: cfg.Clock, mux: chi.NewMux(), names: namesOf(a),
 		metrics: newMetrics(cfg.Metrics), arriving: make(room, 4*set.maxConcurrent),
-		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent), folding: make(room, maxFolding)}
+		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent), folding: make(room, maxFolding),
+		showing: make(room, set.maxStreams), lives: &lives{app: a, clock: cfg.Clock, looks: make(map[liveQuery]*look)}}
+	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.forward = newForwarder(cfg, set, s.metrics.forwards)
 	s.spec = newSpec(s.mux, set)
 	s.addCommands()
@@ -61,6 +68,7 @@ type route struct {
 	pattern string
 	free    bool // of the bound
 	handle  handler
+	live    handler // of those who ask for server-sent events; nil: handle
 	figures *figures
 }
 
@@ -69,7 +77,7 @@ func (s *server) route(pattern string, h handler) *route {
 }
 
 // operation adds a described route.
-func (s *server) operation(op *huma.Operation, h handler) {
+func (s *server) operation(op *huma.Operation, h handler) *route {
 	t := s.route(op.Path, h)
 	s.spec.api.OpenAPI().AddOperation(op)
 	s.spec.api.Adapter().Handle(op, func(ctx huma.Context) {
@@ -79,6 +87,7 @@ func (s *server) operation(op *huma.Operation, h handler) {
 	if op.Method == http.MethodGet {
 		s.mux.Head(op.Path, t.ServeHTTP)
 	}
+	return t
 }
 
 // page adds a route for GET that is not described.
@@ -94,7 +103,10 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := t.clock.Now()
 	defer t.done(out, r, began)
 	handle := t.handle
-	if !t.free {
+	switch {
+	case t.live != nil && wantsLive(r):
+		handle = t.live
+	case !t.free:
 		handle = t.within(t.room(r), t.handle)
 	}
 	if err := handle(out, r); err != nil {
@@ -145,7 +157,7 @@ func (t *route) done(w *response, r *http.Request, began time.Time) {
 		}
 	}
 	took := t.clock.Now().Sub(began)
-	t.figures.count(r.Method, w.status, took)
+	t.figures.count(r.Method, w.status, took, w.live)
 	if t.log.Enabled(r.Context(), slog.LevelDebug) {
 		t.log.DebugContext(r.Context(), "request", "method", r.Method, "route", t.pattern, "status", w.status, "took", took)
 	}
@@ -174,6 +186,7 @@ type response struct {
 	request *http.Request
 	clock   clock.Clock
 	status  int
+	live    bool // it goes on for as long as the client wants
 	id      event.ID
 }
 

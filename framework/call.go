@@ -260,8 +260,8 @@ func (a *App) readError(ctx context.Context, err error) error {
 
 // Ask asks a view, once it has passed q.Min, for which it waits at most
 // Config.ReadWait. All of an answer comes from the generations that were read at one
-// place of the control log. Errors: ErrUnknown, ErrInvalid, ErrNotFound,
-// *cluster.UnavailableError.
+// place of the control log. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError,
+// and ErrNotFound, with which the Answer says all the same where that was so.
 func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	if _, ok := a.views[name]; !ok {
 		return Answer{}, fmt.Errorf("%w view %q", ErrUnknown, name)
@@ -302,14 +302,14 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	}
 	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Answer{}, a.readError(ctx, err)
 	}
 	f.shown.Store(filled) // not what may have been filled meanwhile
 	if v.Kind == Search && len(q.Min.Offsets) == 0 {
 		clear(at) // what was written last may not be found yet
 	}
-	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, nil
+	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
 }
 
 // resolve finds the generations that a query reads: those that were read at one place

@@ -12,6 +12,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/internal/waiters"
 )
 
 // process is an application at work: what Run makes.
@@ -27,6 +28,8 @@ type process struct {
 	self      control.Member
 	shared    bool // with other processes
 	catalogue *cluster.Catalogue
+
+	waiters waiters.List // of Notify; woken when it stops
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
@@ -76,7 +79,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	a.process.Store(p)
-	defer a.process.Store(nil)
+	defer func() {
+		a.process.Store(nil)
+		p.waiters.Wake()
+	}()
 	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
 	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
 	if several {

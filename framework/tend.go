@@ -30,6 +30,7 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 		}
 		select {
 		case <-changed:
+			p.waiters.Wake() // another generation may be read now
 		case <-a.cfg.Clock.After(tendEvery):
 			for _, k := range p.views {
 				for _, f := range *k.working.Load() {

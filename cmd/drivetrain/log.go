@@ -9,21 +9,15 @@ import (
 	"slices"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
-	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
-	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
 type logCommand struct {
-	Data      string   `placeholder:"DIR" help:"The data folder of an application in one process, which must not be running."`
-	Brokers   []string `placeholder:"HOST:PORT" help:"Kafka's brokers, joined by commas; the application may be running. Default: KAFKA_BROKERS, without --data. KAFKA_TLS, KAFKA_SASL, KAFKA_USER and KAFKA_PASSWORD say how to connect."`
-	App       string   `placeholder:"NAME" help:"The application whose log to print, that is, the topic NAME.events."`
-	Topic     string   `placeholder:"NAME" help:"The topic to print. Default: the one whose name ends with .events."`
-	Partition []int32  `placeholder:"N" help:"A partition to print; may be given several times. Default: all, one after the other."`
-	From      string   `placeholder:"P@OFFSET" help:"Print from this position on, and its partition only; several are joined by commas, such as 0@120,3@81234. Records before it are read all the same, as they decide what later ones mean."`
-	Limit     int      `placeholder:"N" help:"Print so many records at most, over all partitions. Default: no limit."`
-	Follow    bool     `short:"f" help:"Do not stop at the end: print records as they come, of all partitions at once, until Ctrl-C. With --brokers only."`
+	logFlags
+	Partition []int32 `placeholder:"N" help:"A partition to print; may be given several times. Default: all, one after the other."`
+	From      string  `placeholder:"P@OFFSET" help:"Print from this position on, and its partition only; several are joined by commas, such as 0@120,3@81234. Records before it are read all the same, as they decide what later ones mean."`
+	Limit     int     `placeholder:"N" help:"Print so many records at most, over all partitions. Default: no limit."`
+	Follow    bool    `short:"f" help:"Do not stop at the end: print records as they come, of all partitions at once, until Ctrl-C. With --brokers only."`
 
-	kafka  kafkalog.Config // where --data is not given
 	starts map[int32]int64 // what From says
 }
 
@@ -56,33 +50,16 @@ it begins with those that are kept, and says so on standard error.`
 
 // Validate checks the flags; kong calls it.
 func (c *logCommand) Validate() error {
-	switch {
-	case c.Limit < 0:
+	if c.Limit < 0 {
 		return fmt.Errorf("--limit %d: want 0 or more", c.Limit)
-	case c.App != "" && c.Topic != "":
-		return errors.New("--app and --topic exclude each other")
 	}
-	if err := c.validateLog(); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	return c.validateFrom()
-}
-
-// validateLog settles which log it is.
-func (c *logCommand) validateLog() error {
-	c.kafka = servers.Kafka()
-	if len(c.Brokers) > 0 {
-		c.kafka.Brokers = c.Brokers
-	}
-	switch {
-	case c.Data != "" && len(c.Brokers) > 0:
-		return errors.New("--data and --brokers exclude each other")
-	case c.Data != "" && c.Follow:
+	if c.Data != "" && c.Follow {
 		return errors.New("--follow needs --brokers: a data folder can be read only while nothing writes to it")
-	case c.Data == "" && len(c.kafka.Brokers) == 0:
-		return errors.New("which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS")
 	}
-	return nil
+	return c.validateFrom()
 }
 
 func (c *logCommand) validateFrom() error {
@@ -133,21 +110,6 @@ func (c *logCommand) Run(ctx context.Context, out io.Writer, n notes) (err error
 		return c.follow(ctx, from, newSink(out, c.Limit))
 	}
 	return c.printAll(ctx, from, out, n)
-}
-
-func (c *logCommand) open(ctx context.Context) (store, error) {
-	if c.Data != "" {
-		return openFile(c.Data)
-	}
-	return openKafka(ctx, c.kafka)
-}
-
-// name returns the name of the topic asked for, if any.
-func (c *logCommand) name() string {
-	if c.App != "" {
-		return c.App + events
-	}
-	return c.Topic
 }
 
 // printAll prints what there is, and says so if that is nothing.

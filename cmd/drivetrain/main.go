@@ -2,6 +2,7 @@
 //
 //	drivetrain log --data ./drivetribe-data --limit 10
 //	drivetrain log --brokers 127.0.0.1:9092 --app drivetribe --follow
+//	drivetrain replay --data ./drivetribe-data --file events.ndjson
 //	drivetrain version
 //
 // It exits with 0, with 1 when it could not do what was asked, and with 2 when
@@ -26,6 +27,7 @@ import (
 
 type cli struct {
 	Log     logCommand     `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
+	Replay  replayCommand  `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
 	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
 }
 

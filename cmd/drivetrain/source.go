@@ -14,6 +14,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/boltlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
+	"github.com/drivetrain-go/drivetrain/framework/servers"
 )
 
 // file is the log's name in a data folder, as package embedded gives it.
@@ -29,6 +30,49 @@ const maxNames = 20
 type store interface {
 	eventlog.Log
 	eventlog.Lister
+}
+
+// logFlags say which log of an application is meant.
+type logFlags struct {
+	Data    string   `placeholder:"DIR" help:"The data folder of an application in one process, which must not be running."`
+	Brokers []string `placeholder:"HOST:PORT" help:"Kafka's brokers, joined by commas; the application may be running. Default: KAFKA_BROKERS, without --data. KAFKA_TLS, KAFKA_SASL, KAFKA_USER and KAFKA_PASSWORD say how to connect."`
+	App     string   `placeholder:"NAME" help:"The application whose log to read, that is, the topic NAME.events."`
+	Topic   string   `placeholder:"NAME" help:"The topic to read. Default: the one whose name ends with .events."`
+
+	kafka kafkalog.Config // where Data is not given
+}
+
+// check settles which log it is.
+func (f *logFlags) check() error {
+	if f.App != "" && f.Topic != "" {
+		return errors.New("--app and --topic exclude each other")
+	}
+	f.kafka = servers.Kafka()
+	if len(f.Brokers) > 0 {
+		f.kafka.Brokers = f.Brokers
+	}
+	switch {
+	case f.Data != "" && len(f.Brokers) > 0:
+		return errors.New("--data and --brokers exclude each other")
+	case f.Data == "" && len(f.kafka.Brokers) == 0:
+		return errors.New("which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS")
+	}
+	return nil
+}
+
+func (f *logFlags) open(ctx context.Context) (store, error) {
+	if f.Data != "" {
+		return openFile(f.Data)
+	}
+	return openKafka(ctx, f.kafka)
+}
+
+// name returns the name of the topic asked for, if any.
+func (f *logFlags) name() string {
+	if f.App != "" {
+		return f.App + events
+	}
+	return f.Topic
 }
 
 // openFile opens a data folder's log and says in a tool's terms what keeps it

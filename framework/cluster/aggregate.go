@@ -111,31 +111,6 @@ func (o *Owner) load(ctx context.Context, key []byte, kind Aggregate) (*aggregat
 	return a, nil
 }
 
-// refold makes an aggregate's state anew from its events in the log. When the time
-// for one attempt is over, the next goes on where it was.
-func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
-	defer cancel()
-	if a.half == nil {
-		a.half, a.done = a.kind.Zero(), 0
-	}
-	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer f.close()
-	var e partition.Event
-	for _, offset := range a.offsets.list(uint64(a.done), a.offsets.count) {
-		if err := f.fetch(ctx, offset, &e); err != nil {
-			return fmt.Errorf("fold %s again: %w", key, err)
-		}
-		if err := foldEvent(a.kind, a.half, e.Type, e.Data); err != nil {
-			return o.breaks(key, a, offset, err)
-		}
-		a.done++
-	}
-	o.versions.change(a) // so that the next snapshot has the state
-	a.state, a.version, a.half = a.half, a.folded, nil
-	return nil
-}
-
 // breaks notes that an aggregate's event cannot be folded, so that its commands
 // are refused from now on while all others go on.
 func (o *Owner) breaks(key []byte, a *aggregate, offset int64, err error) error {

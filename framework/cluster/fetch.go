@@ -27,52 +27,81 @@ func Fetch(ctx context.Context, log eventlog.Log, topic string, part int32, offs
 	return events, nil
 }
 
+// fetcher reads records at ascending offsets, each once, in one go.
 type fetcher struct {
 	log     eventlog.Log
 	topic   string
 	part    int32
 	reader  eventlog.Reader
-	run     []eventlog.Record
-	next    int64 // of the reader
+	run     []eventlog.Record // what the reader has brought, behind the record fetched last
+	next    int64             // of the reader
 	decoder event.Decoder
 }
 
-// fetch reads one event. Offsets that ascend are read in one go.
+// fetch reads one event.
 func (f *fetcher) fetch(ctx context.Context, offset int64, e *partition.Event) error {
 	r, err := f.at(ctx, offset)
 	if err != nil {
-		return fmt.Errorf("read %s, partition %d, offset %d: %w", f.topic, f.part, offset, err)
+		return err
 	}
 	*e = partition.Event{Offset: offset, Key: r.Key, Data: r.Value}
 	if err := f.decoder.Decode(r.Header, &e.Envelope); err != nil {
-		return fmt.Errorf("decode %s, partition %d, offset %d: %w", f.topic, f.part, offset, err)
+		return f.wrap("decode", offset, err)
 	}
 	return nil
 }
 
-func (f *fetcher) at(ctx context.Context, offset int64) (*eventlog.Record, error) {
-	for {
-		i := sort.Search(len(f.run), func(i int) bool { return f.run[i].Offset >= offset })
-		if i < len(f.run) {
-			if f.run[i].Offset != offset {
-				return nil, eventlog.ErrOffset
-			}
-			return &f.run[i], nil
-		}
-		if f.reader == nil || offset < f.next || offset-f.next > fetchSkip {
-			f.close()
-			reader, err := f.log.Read(f.topic, f.part, offset)
-			if err != nil {
-				return nil, err
-			}
-			f.reader, f.next = reader, offset
-		}
-		run, err := f.reader.Next(ctx)
-		if err != nil {
-			return nil, err
-		}
-		f.run, f.next = run, run[len(run)-1].Offset+1
+// fact reads no more of an event than its type and payload.
+func (f *fetcher) fact(ctx context.Context, offset int64) (name string, data []byte, err error) {
+	r, err := f.at(ctx, offset)
+	if err != nil {
+		return "", nil, err
 	}
+	if name, err = f.decoder.TypeOf(r.Header); err != nil {
+		return "", nil, f.wrap("decode", offset, err)
+	}
+	return name, r.Value, nil
+}
+
+func (f *fetcher) wrap(act string, offset int64, err error) error {
+	return fmt.Errorf("%s %s, partition %d, offset %d: %w", act, f.topic, f.part, offset, err)
+}
+
+func (f *fetcher) at(ctx context.Context, offset int64) (*eventlog.Record, error) {
+	for len(f.run) == 0 || f.run[len(f.run)-1].Offset < offset {
+		if err := f.read(ctx, offset); err != nil {
+			return nil, f.wrap("read", offset, err)
+		}
+	}
+	i := 0
+	if f.run[0].Offset != offset { // most often it is the next one
+		i = sort.Search(len(f.run), func(i int) bool { return f.run[i].Offset >= offset })
+	}
+	r := &f.run[i]
+	if r.Offset != offset {
+		return nil, f.wrap("read", offset, eventlog.ErrOffset)
+	}
+	f.run = f.run[i+1:]
+	return r, nil
+}
+
+// read takes the next run, from offset on if what lies before is too much to be read
+// past.
+func (f *fetcher) read(ctx context.Context, offset int64) error {
+	if f.reader == nil || offset < f.next || offset-f.next > fetchSkip {
+		f.close()
+		reader, err := f.log.Read(f.topic, f.part, offset)
+		if err != nil {
+			return err
+		}
+		f.reader, f.next = reader, offset
+	}
+	run, err := f.reader.Next(ctx)
+	if err != nil {
+		return err
+	}
+	f.run, f.next = run, run[len(run)-1].Offset+1
+	return nil
 }
 
 func (f *fetcher) close() {

@@ -318,7 +318,7 @@ func (o *Owner) resume(ctx context.Context, head []byte) error {
 	r, err := f.at(within, last)
 	switch {
 	case err != nil && !errors.Is(err, eventlog.ErrOffset):
-		o.unread = fmt.Errorf("read from %d: %w", last, err)
+		o.unread = err
 		return o.unread
 	case err != nil || tailOf(r.Header) != binary.BigEndian.Uint32(head):
 		return fmt.Errorf("the log has another record at %d: it is of another log, or the log has lost records", last)

@@ -106,7 +106,10 @@ func (e *Envelope) Append(b []byte) []byte {
 // A Decoder reads envelopes. It keeps the names of types it has seen, so that
 // reading allocates for the actor at most. The zero Decoder is ready; it is not
 // safe for concurrent use.
-type Decoder struct{ names map[string]string }
+type Decoder struct {
+	names map[string]string
+	last  string // of them: most often it comes again
+}
 
 // Decode reads header into e. Its errors are ErrForeign and ErrNewer, wrapped;
 // a header of another kind is ErrForeign.
@@ -116,7 +119,7 @@ func (d *Decoder) Decode(header []byte, e *Envelope) error {
 		return err
 	}
 	if kind != KindEvent || len(header) < fixed {
-		return fmt.Errorf("%w: kind %d of %d bytes is no event", ErrForeign, kind, len(header))
+		return noEvent(kind, header)
 	}
 	copy(e.ID[:], header[2:])
 	copy(e.Command[:], header[18:])
@@ -130,25 +133,57 @@ func (d *Decoder) Decode(header []byte, e *Envelope) error {
 	e.Type = d.name(r.text())
 	e.Actor, e.Tenant, e.Subject = string(r.text()), string(r.text()), string(r.text())
 	if r.bad || len(r.b) != 0 || count == 0 || count > MaxCommit || index >= count || e.Type == "" {
-		return fmt.Errorf("%w: mangled envelope", ErrForeign)
+		return errEnvelope
 	}
 	e.Index, e.Count = int(index), int(count)
 	return nil
 }
+
+// TypeOf reads no more of header than the event's type: all that a fold needs of an
+// event that has been found valid. Its errors are as of Decode, where that much shows
+// them.
+func (d *Decoder) TypeOf(header []byte) (string, error) {
+	kind, err := KindOf(header)
+	if err != nil {
+		return "", err
+	}
+	if kind != KindEvent || len(header) < fixed {
+		return "", noEvent(kind, header)
+	}
+	r := reader{b: header[fixed:]}
+	for range 4 { // version, epoch, index, count
+		r.number()
+	}
+	name := r.text()
+	if r.bad || len(name) == 0 {
+		return "", errEnvelope
+	}
+	return d.name(name), nil
+}
+
+func noEvent(kind Kind, header []byte) error {
+	return fmt.Errorf("%w: kind %d of %d bytes is no event", ErrForeign, kind, len(header))
+}
+
+var errEnvelope = fmt.Errorf("%w: mangled envelope", ErrForeign)
 
 // maxNames bounds the names kept: a log holds as many types as its program
 // declares, so more are garbage.
 const maxNames = 1 << 12
 
 func (d *Decoder) name(b []byte) string {
+	if d.last == string(b) {
+		return d.last
+	}
 	if s, ok := d.names[string(b)]; ok {
+		d.last = s
 		return s
 	}
 	if d.names == nil || len(d.names) >= maxNames {
 		d.names = make(map[string]string)
 	}
 	s := string(b)
-	d.names[s] = s
+	d.names[s], d.last = s, s
 	return s
 }
 
@@ -159,6 +194,15 @@ type reader struct {
 }
 
 func (r *reader) number() uint64 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // as nearly all
+		v := r.b[0]
+		r.b = r.b[1:]
+		return uint64(v)
+	}
+	return r.long()
+}
+
+func (r *reader) long() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
 		r.bad, r.b = true, nil

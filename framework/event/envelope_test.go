@@ -45,6 +45,9 @@ func TestAnEnvelopeReadsBackAsWritten(t *testing.T) {
 		if err := new(event.Decoder).Decode(e.Append(nil), &got); err != nil || got != e {
 			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, e)
 		}
+		if typ, err := new(event.Decoder).TypeOf(e.Append(nil)); err != nil || typ != e.Type {
+			t.Errorf("%s: type %q, %v, want %q", name, typ, err, e.Type)
+		}
 	}
 }
 
@@ -107,6 +110,29 @@ func refused(t *testing.T, name string, header []byte, want error) {
 	}
 }
 
+// TypeOf looks no further than the type, and takes no type from what has none.
+func TestTheTypeAloneIsReadOfEventsOnly(t *testing.T) {
+	e := full()
+	whole := e.Append(nil)
+	end := bytes.Index(whole, []byte(e.Type)) + len(e.Type)
+	for n := range end {
+		if name, err := new(event.Decoder).TypeOf(whole[:n]); !errors.Is(err, event.ErrForeign) {
+			t.Errorf("cut to %d bytes: %q, %v", n, name, err)
+		}
+	}
+	e.Type = ""
+	claim, newer := bytes.Clone(whole), bytes.Clone(whole)
+	claim[1], newer[0] = byte(event.KindClaim), event.Format+1
+	for name, c := range map[string]struct {
+		header []byte
+		want   error
+	}{"no type": {e.Append(nil), event.ErrForeign}, "a claim": {claim, event.ErrForeign}, "the next format": {newer, event.ErrNewer}} {
+		if got, err := new(event.Decoder).TypeOf(c.header); !errors.Is(err, c.want) {
+			t.Errorf("%s: %q, %v, want %v", name, got, err, c.want)
+		}
+	}
+}
+
 func TestKindsAndFormats(t *testing.T) {
 	for _, c := range []struct {
 		header []byte
@@ -157,8 +183,10 @@ func TestADecoderReadsAnyNumberOfTypes(t *testing.T) {
 		e.Type = "type-" + strconv.Itoa(n)
 		header = e.Append(header[:0])
 		var got event.Envelope
-		if err := d.Decode(header, &got); err != nil || got != e {
-			t.Fatalf("type %d: %+v, %v", n, got, err)
+		for range 2 { // the second time it is the last one
+			if err := d.Decode(header, &got); err != nil || got != e {
+				t.Fatalf("type %d: %+v, %v", n, got, err)
+			}
 		}
 	}
 }

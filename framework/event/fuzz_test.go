@@ -31,5 +31,8 @@ func FuzzEnvelope(f *testing.F) {
 		if err := d.Decode(got.Append(nil), &again); err != nil || again != got {
 			t.Fatalf("%+v reads back as %+v, %v", got, again, err)
 		}
+		if name, err := d.TypeOf(header); err != nil || name != got.Type {
+			t.Fatalf("%x: its type alone is read as %q, %v; want %q", header, name, err, got.Type)
+		}
 	})
 }

@@ -49,6 +49,18 @@ func (p Positions) WithControl(offset int64) Positions {
 	return p
 }
 
+// Join returns the places that lie behind both: of each partition, and of the
+// control log, the greater offset.
+func (p Positions) Join(o Positions) Positions {
+	all := Positions{Offsets: make(map[int32]int64, max(len(p.Offsets), len(o.Offsets))), control: max(p.control, o.control)}
+	for _, offsets := range []map[int32]int64{p.Offsets, o.Offsets} {
+		for n, offset := range offsets {
+			all.add(Position{n, offset})
+		}
+	}
+	return all
+}
+
 // Control returns the offset of the control log, and whether there is one.
 func (p Positions) Control() (offset int64, ok bool) { return p.control - 1, p.control > 0 }
 

@@ -70,6 +70,24 @@ func FuzzPositionsReadBack(f *testing.F) {
 	})
 }
 
+func TestPositionsThatAreJoinedLieBehindBoth(t *testing.T) {
+	for _, c := range [][3]string{
+		{"0@1,3@9;c@4", "0@5,1@0,3@8", "0@5,1@0,3@9;c@4"}, {"0@1", "c@0", "0@1;c@0"}, {";c@7", ";c@9", ";c@9"}, {"1@2", "1@2", "1@2"},
+	} {
+		a, err1 := ParsePositions(c[0])
+		b, err2 := ParsePositions(c[1])
+		if err1 != nil || err2 != nil {
+			t.Fatal(err1, err2)
+		}
+		if got, back := a.Join(b).String(), b.Join(a).String(); got != c[2] || back != c[2] || a.String() != c[0] {
+			t.Errorf("%s and %s are %s and %s, want %s", c[0], c[1], got, back, c[2])
+		}
+	}
+	if got := (Positions{}).Join(Positions{}).String(); got != "" {
+		t.Errorf("nothing and nothing is %q", got)
+	}
+}
+
 func TestMurmur2IsKafkas(t *testing.T) {
 	for key, want := range map[string]int32{
 		"21":                         -973932308,

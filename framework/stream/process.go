@@ -248,7 +248,11 @@ func (c *Context[S, Out]) CancelTimer(name string) {
 
 // enter begins a call under a key.
 func (c *Context[S, Out]) enter(key []byte) error {
-	c.key, c.at = key, c.states.find(key)
+	if near := c.core.near; near != nil && c.states.number == 0 {
+		c.key, c.at = key, c.states.findAt(key, near)
+	} else {
+		c.key, c.at = key, c.states.find(key)
+	}
 	if c.ttl > 0 && c.at >= 0 && c.expired(c.states.unit(c.at).seen, c.core.mark) {
 		c.Clear()
 	}

@@ -182,7 +182,7 @@ type commits struct {
 }
 
 func newCommits(c *core, late int64) *commits {
-	v := &versions{c, newStates(len(c.stage.operators), "versions", versionCodec)}
+	v := &versions{core: c, states: newStates(len(c.stage.operators), "versions", versionCodec)}
 	return &commits{late: late, versions: v, fold: partition.NewOn(partition.Memory{}, v)}
 }
 
@@ -198,6 +198,7 @@ func (j *commits) step(c *core, r *eventlog.Record) error {
 	case got.Verdict != partition.Valid:
 		return j.void(c, r, got.Reason)
 	}
+	c.near = j.versions.near() // of all that follows: a commit is one aggregate's
 	for i := range got.Events {
 		j.event = &got.Events[i]
 		at := j.event.Time.UnixNano()
@@ -242,24 +243,34 @@ func (j *commits) restore(b []byte) (rest []byte, err error) {
 // versions are the versions of the aggregates, kept as an operator's states are.
 type versions struct {
 	core   *core
-	states *states[uint64]
+	states *states[aggregate]
+	last   int32 // the place that was set last
 }
 
-var versionCodec = Codec[uint64]{
-	Append: func(b []byte, v *uint64) ([]byte, error) { return binary.AppendUvarint(b, *v), nil },
-	Decode: func(data []byte, v *uint64) error {
+// aggregate is what is kept of one.
+type aggregate struct {
+	version uint64
+	near    int32 // its place among the first operator's states, or another's; in no snapshot
+}
+
+var versionCodec = Codec[aggregate]{
+	Append: func(b []byte, a *aggregate) ([]byte, error) { return binary.AppendUvarint(b, a.version), nil },
+	Decode: func(data []byte, a *aggregate) error {
 		r := packed.Read(data)
-		if *v = r.Number(); r.Bad() || len(r.Rest()) > 0 {
+		if a.version = r.Number(); r.Bad() || len(r.Rest()) > 0 {
 			return errMangled
 		}
 		return nil
 	},
 }
 
+// near returns where the place of the last aggregate's unit in other states is kept.
+func (v *versions) near() *int32 { return &v.states.unit(v.last).state.near }
+
 // Get implements partition.Versions.
 func (v *versions) Get(key []byte) uint64 {
 	if i := v.states.find(key); i >= 0 {
-		return v.states.unit(i).state
+		return v.states.unit(i).state.version
 	}
 	return 0
 }
@@ -269,16 +280,18 @@ func (v *versions) Set(key []byte, version uint64) {
 	i := v.states.find(key)
 	if i < 0 {
 		i = v.states.make(string(key))
+		v.states.unit(i).state.near = i // both are made in the order in which keys come, as a rule
 	}
 	v.core.keep(v.states.change(i))
-	v.states.unit(i).state = version
+	v.states.unit(i).state.version = version
+	v.last = i
 }
 
 // All implements partition.Versions.
 func (v *versions) All() iter.Seq2[string, uint64] {
 	return func(yield func(string, uint64) bool) {
 		for _, u := range v.states.all() {
-			if !yield(u.key, u.state) {
+			if !yield(u.key, u.state.version) {
 				return
 			}
 		}

@@ -86,6 +86,21 @@ func (s *states[S]) find(key []byte) int32 {
 	return i
 }
 
+// findAt is find for who keeps the place of a key's unit, of which it is told in at: it
+// may be another key's by now. That spares the search of an index.
+func (s *states[S]) findAt(key []byte, at *int32) int32 {
+	if i := *at; i < s.used {
+		if u := s.unit(i); u.live && u.key == string(key) {
+			return i
+		}
+	}
+	i := s.find(key)
+	if i >= 0 {
+		*at = i
+	}
+	return i
+}
+
 // make gives a key that has none a unit.
 func (s *states[S]) make(key string) int32 {
 	var i int32

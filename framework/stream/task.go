@@ -11,6 +11,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
+	"github.com/drivetrain-go/drivetrain/internal/waiters"
 )
 
 // Task is one stage of a topology on one partition of its input. A [Runner] runs
@@ -29,6 +30,9 @@ type Task struct {
 
 	waiting atomic.Int32  // callers in Wait
 	waits   chan struct{} // tells Watch of one; holds one
+
+	moved waiters.List  // of Notify
+	heard chan struct{} // tells Watch of a call of it; holds one
 
 	mu      sync.Mutex
 	status  TaskStatus
@@ -55,7 +59,7 @@ type TaskStatus struct {
 func (s TaskStatus) Whole() bool { return s.Goal >= 0 && s.Done >= s.Goal && !s.unsure }
 
 func newTask(cfg *Config, s *stage, part int32, around shape) *Task {
-	t := &Task{cfg: cfg, stage: s, part: part, around: around, waits: make(chan struct{}, 1),
+	t := &Task{cfg: cfg, stage: s, part: part, around: around, waits: make(chan struct{}, 1), heard: make(chan struct{}, 1),
 		status: TaskStatus{Operator: s.name, Partition: part, Goal: -1}}
 	for _, st := range s.stores {
 		t.parts = append(t.parts, st.part(opening{cfg, s.input(), part, func(err error) {
@@ -76,10 +80,14 @@ func (t *Task) Status() TaskStatus {
 func (t *Task) update(f func(*TaskStatus)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	before := t.status
 	f(&t.status)
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
+	}
+	if now := t.status; now.Done != before.Done || now.Whole() != before.Whole() || now.Final != before.Final {
+		t.moved.Wake()
 	}
 }
 
@@ -122,6 +130,20 @@ func (t *Task) Wait(ctx context.Context, offset int64) error {
 	}
 }
 
+// Notify sends to c once, if it has room, as soon as who reads the task's stores may
+// see something else than now: Done has moved, or Whole or Final is another. A task
+// that is watched sees that within some 100 ms.
+func (t *Task) Notify(c chan<- struct{}) {
+	t.moved.Add(c)
+	select {
+	case t.heard <- struct{}{}:
+	default:
+	}
+}
+
+// Forget takes back what Notify was told, if c has not been sent to yet.
+func (t *Task) Forget(c chan<- struct{}) { t.moved.Remove(c) }
+
 // Run works until ctx ends, again after each failure with a growing pause. A
 // failure that cannot pass is logged once and shown in Status.
 func (t *Task) Run(ctx context.Context) {
@@ -148,9 +170,11 @@ func (t *Task) Run(ctx context.Context) {
 	}
 }
 
-// How often watched stores are looked at: while somebody waits for them, and else.
+// How often watched stores are looked at: while somebody waits for them, while
+// somebody wants to hear when they move, and else.
 const (
 	watchClosely = 20 * time.Millisecond
+	watchNotify  = 100 * time.Millisecond
 	watchIdly    = time.Second
 )
 
@@ -159,15 +183,19 @@ const (
 // at once.
 func (t *Task) Watch(ctx context.Context) {
 	for ctx.Err() == nil {
-		pause, waits := watchIdly, t.waits
+		pause, waits, heard := watchIdly, t.waits, t.heard
+		listened := t.moved.Len() > 0 // see may wake them
 		if err := t.see(ctx); err != nil && ctx.Err() == nil {
 			t.update(func(s *TaskStatus) { s.Err, s.unsure = err, true })
-			waits = nil
+			waits, heard = nil, nil
 		} else if t.waiting.Load() > 0 {
-			pause, waits = watchClosely, nil
+			pause, waits, heard = watchClosely, nil, nil
+		} else if listened {
+			pause, heard = watchNotify, nil
 		}
 		select {
 		case <-waits:
+		case <-heard:
 		case <-t.cfg.Clock.After(pause):
 		case <-ctx.Done():
 		}

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -80,6 +81,49 @@ func TestATaskThatIsRestoredJudgesEventsAsBefore(t *testing.T) {
 		if got, err := back.states(); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("restored at %d: %v, %v, want %v", at, got, err, want)
 		}
+	}
+}
+
+// The place where an aggregate's state lay may be another's by now, or nobody's.
+func TestAStateIsFoundWhereverItLies(t *testing.T) {
+	topology := &Topology{Name: "places"}
+	in := FromEvents(topology, &Events[string]{Name: "in", Topic: "t.events", Decode: func(e *partition.Event, key *string) (bool, error) {
+		*key = string(e.Key)
+		return true, nil
+	}})
+	want := make(map[string]int64)
+	rng := rand.New(rand.NewPCG(1, 2))
+	ends := make([]bool, 5000)
+	for i := range ends {
+		ends[i] = rng.IntN(3) == 0
+	}
+	n := 0
+	Via(in, &Process[int64, string, int64]{Name: "count", State: simInts, OnEvent: func(c *Context[int64, int64], key string) error {
+		if state, _ := c.Peek(); *state != want[key] {
+			t.Fatalf("event %d: %s has %d, want %d", n, key, *state, want[key])
+		}
+		if n++; ends[n-1] {
+			c.Clear()
+			delete(want, key)
+			return nil
+		}
+		*c.State()++
+		want[key]++
+		return nil
+	}})
+	log := []eventlog.Record{{Header: partition.ClaimHeader(partition.Claim{Epoch: 1, Owner: event.ID{1}})}}
+	versions := make(map[string]uint64)
+	for i := range ends {
+		key := string(partition.Key("a", fmt.Sprint(rng.IntN(60))))
+		versions[key]++
+		e := event.Envelope{Command: event.ID{byte(i), byte(i >> 8), 2}, Type: "x", Epoch: 1, Count: 1, Version: versions[key], Time: time.Unix(int64(i), 0)}
+		log = append(log, eventlog.Record{Offset: int64(i) + 1, Key: []byte(key), Header: e.Append(nil)})
+	}
+	if err := newCore(topology.stages[0], 0, shape{inputs: 1}).feed(log); err != nil {
+		t.Fatal(err)
+	}
+	if n != len(ends) || len(want) < 10 {
+		t.Errorf("%d events, and %d states are left", n, len(want))
 	}
 }
 

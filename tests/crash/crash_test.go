@@ -67,7 +67,13 @@ type run struct {
 	folder  string
 	workers [processes]*process
 	total   int // priced orders, as the oracle counts them
+	writer  *writer
+	scripts string // that stop and start the nodes of a cluster; empty: none is to be killed
 }
+
+// beforeNodes is the share of the inputs that is written before nodes are killed.
+// The rest comes little by little meanwhile.
+const beforeNodes = 0.5
 
 type process struct {
 	cmd  *exec.Cmd
@@ -85,11 +91,29 @@ func newRun(t *testing.T, b *broker, w *world) *run {
 		r.total += s.n
 	}
 	b.create(t, r.prefix)
-	began := time.Now()
-	b.load(t, r.prefix, w)
-	t.Logf("%d orders and %d prices, written in %v; %d priced orders are to come of them", len(w.orders), len(w.prices), time.Since(began).Round(time.Millisecond), r.total)
+	r.writer = b.writer(t, r.prefix, w)
+	began, share := time.Now(), 1.0
+	if b.nodes > 1 {
+		r.scripts = os.Getenv("SERVERS_DIR")
+	}
+	if r.scripts != "" {
+		share = beforeNodes
+	}
+	r.write(share)
+	if share == 1 {
+		b.end(t, r.prefix, w)
+	}
+	t.Logf("%d orders and %d prices, written in %v; %d priced orders are to come of all", r.writer.orders, r.writer.prices, time.Since(began).Round(time.Millisecond), r.total)
 	t.Cleanup(r.end)
 	return r
+}
+
+// write writes a share of all inputs, those included that are written already.
+func (r *run) write(share float64) {
+	r.Helper()
+	if err := r.writer.write(r.Context(), share); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func (r *run) start() {
@@ -135,8 +159,12 @@ func (r *run) end() {
 // kill kills processes, spread over the work, and starts each again a moment
 // later. What the others of its group do meanwhile is theirs to do.
 func (r *run) kill(times int) {
+	total := int64(r.total)
+	if r.scripts != "" {
+		total = int64(beforeNodes * float64(total))
+	}
 	for k := range times {
-		goal := int64(r.total) * int64(k+1) / int64(times+2)
+		goal := total * int64(k+1) / int64(times+2)
 		r.wait("priced orders", func(ctx context.Context) (bool, error) {
 			n, err := r.b.size(ctx, r.prefix+".spent")
 			return n >= goal, err
@@ -153,27 +181,88 @@ func (r *run) kill(times int) {
 	}
 }
 
-// killNodes kills each node of a broker that has several, and starts it again, one
-// after the other, if the environment says how.
+// killNodes kills each node of a broker that has several, one after the other, if the
+// environment says how. Meanwhile inputs come, and what is made of them must go on:
+// the node is started again only once it has.
 func (r *run) killNodes() {
-	scripts := os.Getenv("SERVERS_DIR")
-	if r.b.nodes < 2 || scripts == "" {
+	if r.scripts == "" {
 		return
 	}
-	script := func(act string, env ...string) {
-		cmd := exec.Command(filepath.Join(scripts, "kafka", act))
-		cmd.Env = append(append(os.Environ(), "DATA="+filepath.Join(os.Getenv("SERVERS_DATA"), "kafka")), env...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			r.Fatalf("kafka/%s: %v\n%s", act, err, out)
+	end := r.trickle()
+	for n := range int32(r.b.nodes) {
+		leads, _, err := r.b.leads(r.Context(), r.prefix, n+1)
+		if err != nil || leads == 0 {
+			r.Errorf("node %d leads %d partitions, so its death tries little; %v", n+1, leads, err)
 		}
-	}
-	for n := range r.b.nodes {
-		script("down", fmt.Sprint("NODE=", n+1), "SIGNAL=KILL")
-		r.Logf("node %d of %d killed", n+1, r.b.nodes)
-		time.Sleep(5 * time.Second)
-		script("up")
+		began, before := time.Now(), r.size("spent")
+		r.script("down", fmt.Sprint("NODE=", n+1), "SIGNAL=KILL")
+		r.wait("others to lead what the node has led", func(ctx context.Context) (bool, error) {
+			its, none, err := r.b.leads(ctx, r.prefix, n+1)
+			return its+none == 0, err
+		})
+		moved, at := time.Since(began), r.size("spent")
+		r.wait("results without the node", func(ctx context.Context) (bool, error) {
+			now, err := r.b.size(ctx, r.prefix+".spent")
+			return now >= at+int64(r.total)/100, err
+		})
+		gone := r.size("spent") - before
+		r.script("up")
 		r.wait("all replicas in sync", func(ctx context.Context) (bool, error) { return r.b.inSync(ctx, r.prefix) })
+		r.Logf("node %d of %d killed, which led %d partitions: others led them after %v, about %d sums came without it, and it was in sync again after %v",
+			n+1, r.b.nodes, leads, moved.Round(time.Millisecond), gone, time.Since(began).Round(time.Millisecond))
 	}
+	end()
+	r.write(1)
+	r.b.end(r.T, r.prefix, r.w)
+}
+
+// trickle writes the rest of the inputs little by little, until end is called.
+func (r *run) trickle() (end func()) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop, ended := make(chan struct{}), make(chan struct{})
+	const step, steps = 100 * time.Millisecond, 1200
+	go func() {
+		defer close(ended)
+		for n := 1; n <= steps; n++ {
+			if err := r.writer.write(ctx, beforeNodes+(1-beforeNodes)*float64(n)/steps); err != nil {
+				r.Errorf("write inputs: %v", err)
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(step):
+			}
+		}
+	}()
+	r.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return func() {
+		close(stop)
+		<-ended
+	}
+}
+
+// script runs one of those that stop and start the broker's nodes.
+func (r *run) script(act string, env ...string) {
+	cmd := exec.Command(filepath.Join(r.scripts, "kafka", act))
+	cmd.Env = append(append(os.Environ(), "DATA="+filepath.Join(os.Getenv("SERVERS_DATA"), "kafka")), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.Fatalf("kafka/%s: %v\n%s", act, err, out)
+	}
+}
+
+// size returns how many records lie in a topic of the run.
+func (r *run) size(topic string) (n int64) {
+	r.wait("the size of "+topic, func(ctx context.Context) (_ bool, err error) {
+		n, err = r.b.size(ctx, r.prefix+"."+topic)
+		return err == nil, err
+	})
+	return n
 }
 
 // wait waits until something is so.

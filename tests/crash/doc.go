@@ -7,9 +7,10 @@
 //	CRASH_INPUTS=1000000 CRASH_KILLS=20 go test -v ./tests/crash   as make crash does
 //
 // It runs on the broker that KAFKA_BROKERS names; without one nothing is run. The
-// inputs follow from CRASH_SEED. Where KAFKA_NODES says that the broker has several
-// nodes, and SERVERS_DIR and SERVERS_DATA how to stop and start them, each node is
-// killed in turn, too.
+// inputs follow from CRASH_SEED. Where the broker has several nodes, and SERVERS_DIR and
+// SERVERS_DATA say how to stop and start them, each node is killed in turn, too, while
+// inputs come: it is started again once others lead what it has led, and results have
+// come without it.
 //
 // File map: shop is the topology and worker the program that runs it; oracle_test.go
 // makes inputs and says what must come of them, with code of its own; topics_test.go

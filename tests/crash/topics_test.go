@@ -65,36 +65,49 @@ func (b *broker) create(t *testing.T, prefix string) {
 	})
 }
 
-// load writes the inputs, and then to each partition one that moves its time on.
-func (b *broker) load(t *testing.T, prefix string, w *world) {
+// writer writes the inputs of a world, those of each topic in their order.
+type writer struct {
+	t              *testing.T
+	client         *kgo.Client
+	prefix         string
+	w              *world
+	orders, prices int // written so far
+}
+
+func (b *broker) writer(t *testing.T, prefix string, w *world) *writer {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.MaxBufferedRecords(50_000))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	var failed error
+	t.Cleanup(client.Close)
+	return &writer{t: t, client: client, prefix: prefix, w: w}
+}
+
+// write writes on until a share of all inputs, 1 at most, is acknowledged.
+func (f *writer) write(ctx context.Context, share float64) error {
+	var failed error // set by the client's goroutine, which Flush waits for
 	put := func(topic, key string, v any) {
 		data, err := json.Marshal(v)
 		if err != nil {
-			t.Fatal(err)
+			failed = err
+			return
 		}
-		client.Produce(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key), Value: data}, func(_ *kgo.Record, err error) {
+		f.client.Produce(ctx, &kgo.Record{Topic: f.prefix + topic, Key: []byte(key), Value: data}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed = err
 			}
 		})
 	}
-	for _, o := range w.orders {
-		put(prefix+".orders", o.Account, o)
+	for ; f.orders < int(share*float64(len(f.w.orders))); f.orders++ {
+		o := f.w.orders[f.orders]
+		put(".orders", o.Account, o)
 	}
-	for _, p := range w.prices {
-		put(prefix+".prices", p.Item, p)
+	for ; f.prices < int(share*float64(len(f.w.prices))); f.prices++ {
+		p := f.w.prices[f.prices]
+		put(".prices", p.Item, p)
 	}
-	if err := errors.Join(client.Flush(t.Context()), failed); err != nil {
-		t.Fatal(err)
-	}
-	b.end(t, prefix, w)
+	return errors.Join(f.client.Flush(ctx), failed)
 }
 
 // end writes a last input to each partition, late enough to close every window.
@@ -182,6 +195,27 @@ func (b *broker) size(ctx context.Context, topic string) (n int64, err error) {
 	}
 	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
 	return n, nil
+}
+
+// leads counts the partitions of a prefix's topics that a node leads, and those that
+// nobody does.
+func (b *broker) leads(ctx context.Context, prefix string, node int32) (its, none int, err error) {
+	topics, err := b.admin.ListTopics(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			switch {
+			case !strings.HasPrefix(t.Topic, prefix+"."):
+			case p.Leader == node:
+				its++
+			case p.Leader < 0 || p.Err != nil:
+				none++
+			}
+		}
+	}
+	return its, none, nil
 }
 
 // inSync reports whether every partition of a prefix's topics has all its replicas
