@@ -91,7 +91,7 @@ func TestTwoProcessesSwitchAtOnce(t *testing.T) {
 			switches++
 		}
 	}
-	if got := states(t, a, "cards"); got != "2v2 read, 3v1 ready" || switches > 5 {
+	if got := states(t, a, "cards"); got != "2v2 read, 3v1 ready" || switches > 6 {
 		t.Errorf("after both rolled back: %s, %d switches", got, switches)
 	}
 	from := len(w.log.Records(controlTopic, 0))

@@ -5,8 +5,8 @@ import (
 )
 
 // Notify sends to c once, if it has room, as soon as the answer to q may be another
-// than it is now: a partition of the views that it is made of has moved, the control
-// log has, in which views are switched, or the application has stopped. Call it before Ask, and nothing that Ask does not show yet
+// than it is now: a partition of the views that it is made of has moved, a view was
+// switched, or the application has stopped. Call it before Ask, and nothing that Ask does not show yet
 // is missed:
 //
 //	forget, err := app.Notify("tribe-card", q, c)
@@ -41,7 +41,7 @@ func (a *App) Notify(view string, q Query, c chan<- struct{}) (forget func(), er
 		t.Notify(c)
 	}
 	p.waiters.Add(c)
-	if a.process.Load() != p || p.catalogue.Reading() != reading { // it stopped, or has switched, and may not have seen c
+	if a.process.Load() != p || !p.catalogue.Reading().Same(reading) { // it stopped, or has switched, and may not have seen c
 		p.waiters.Wake()
 	}
 	return func() {

@@ -19,8 +19,13 @@ const tendEvery = time.Second
 // tend looks after the views' generations until ctx ends: it puts those to work that
 // come, and ends those that are retired. lasting is to outlast them.
 func (a *App) tend(ctx, lasting context.Context, p *process) {
+	reading := p.catalogue.Reading()
 	for ctx.Err() == nil {
 		changed := p.catalogue.Changed()
+		if now := p.catalogue.Reading(); !now.Same(reading) {
+			reading = now
+			p.waiters.Wake() // who shows an answer of the former is to ask again
+		}
 		err := a.arrange(lasting, p)
 		if err == nil && a.cfg.ReplaceViews {
 			err = a.replace(ctx, p)
@@ -30,7 +35,6 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 		}
 		select {
 		case <-changed:
-			p.waiters.Wake() // another generation may be read now
 		case <-a.cfg.Clock.After(tendEvery):
 			for _, k := range p.views {
 				for _, f := range *k.working.Load() {

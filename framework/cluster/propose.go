@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
@@ -19,6 +20,9 @@ type Reading struct {
 
 // Of returns the number of the generation of a view that is read, 0 if none is.
 func (r *Reading) Of(view string) int { return r.numbers[view] }
+
+// Same reports whether the same generations were read at both places.
+func (r *Reading) Same(o *Reading) bool { return maps.Equal(r.numbers, o.numbers) }
 
 // Reading returns which generations are read, as far as this process has folded the
 // control log.
