@@ -2,7 +2,6 @@ package framework
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -27,8 +26,6 @@ type App struct {
 	views      map[string]View         // the greatest version of each
 	versions   map[string]map[int]View // all that are carried
 	effects    map[string]Effect
-	// compare is App.Compare, which a switch asks.
-	compare func(ctx context.Context, view string, number int) (Comparison, error)
 	*running
 }
 

@@ -180,10 +180,10 @@ func (a *App) Switch(ctx context.Context, view string, number int, s Switch) err
 // same returns an error unless a generation holds what the one that is read does, or
 // that is not asked for.
 func (a *App) same(ctx context.Context, view string, number int, forced bool) error {
-	if forced || a.compare == nil {
+	if forced {
 		return nil
 	}
-	c, err := a.compare(ctx, view, number)
+	c, err := a.Compare(ctx, view, number)
 	if err == nil && !c.Equal {
 		err = &GenerationError{View: view, Number: number, State: Ready,
 			Reason: fmt.Sprintf("it differs from what is read, in %d documents or entries at least, the first %q; compare them, or force the switch with a reason", len(c.Differences), c.first())}

@@ -85,6 +85,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}()
 	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
 	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
+	defer background(func(ctx context.Context) { a.holdCuts(ctx, p) })()
 	if several {
 		return p.share(ctx, shared, a.cfg.App)
 	}
@@ -226,9 +227,11 @@ type running struct {
 	started atomic.Bool
 	process atomic.Pointer[process]
 	address atomic.Pointer[string] // that Advertise was told
+
+	comparing chan struct{} // holds one while a comparison runs
 }
 
-func newRunning() *running { return &running{} }
+func newRunning() *running { return &running{comparing: make(chan struct{}, 1)} }
 
 func (a *App) now() (*process, error) {
 	if p := a.process.Load(); p != nil {

@@ -242,13 +242,13 @@ func (a *attempt) loop() error {
 		var tock <-chan time.Time
 		switch {
 		case a.full():
-		case len(a.rest) > 0 && a.pace.rest != nil:
-		case len(a.rest) > 0:
+		case !a.idle() && a.pace.rest != nil:
+		case !a.idle():
 			if err := a.fold(); err != nil {
 				return err
 			}
 			continue
-		default:
+		case len(a.rest) == 0:
 			runs = a.runs
 		}
 		select { // what is there goes first, so that no timer is made for it
@@ -284,6 +284,7 @@ func (a *attempt) loop() error {
 		case <-a.pace.rest:
 			a.rested()
 		case <-tock:
+		case <-a.nudge:
 		case <-a.ctx.Done():
 			return a.ctx.Err()
 		}
@@ -300,7 +301,7 @@ func (a *attempt) take(r run) error {
 
 // fold folds the next slice of the run under way.
 func (a *attempt) fold() error {
-	n := min(len(a.rest), a.slice())
+	n := a.below(a.slice())
 	part := a.rest[:n]
 	a.rest = a.rest[n:]
 	if err := a.core.feed(part); err != nil {
@@ -324,7 +325,7 @@ func (a *attempt) full() bool {
 
 // patience is how long the loop may wait for something to come.
 func (a *attempt) patience() time.Duration {
-	if a.txn != nil || a.committed < a.done && a.commits() {
+	if a.txn != nil || a.committed < a.done && a.commits() || a.holding() && !a.Status().Held {
 		return tick
 	}
 	wait, now := calm, a.cfg.Clock.Now()
@@ -365,6 +366,7 @@ func (a *attempt) attend() error {
 		return err
 	}
 	a.progress()
+	a.stand()
 	return a.snapshot()
 }
 

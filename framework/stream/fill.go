@@ -229,7 +229,7 @@ func (a *attempt) fill() error {
 		}
 		next := a.core.next
 		switch waits := s.part.Pending(); {
-		case waits >= a.most(s), waits > 0 && len(a.rest) == 0 && !a.gathers(s, now), s.mark < next && a.marking(s, now):
+		case waits >= a.most(s), waits > 0 && a.idle() && !a.gathers(s, now), s.mark < next && a.marking(s, now):
 			if s.of.bare {
 				next = a.done
 			}
@@ -254,9 +254,10 @@ func (a *attempt) most(s *shelf) int {
 // far reports whether much is still to be read that is there already.
 func (a *attempt) far() bool { return a.end-a.core.next >= farBehind }
 
-// gathers reports whether changes are to wait for more of the same keys.
+// gathers reports whether changes are to wait for more of the same keys. While the task
+// is to be held they do not.
 func (a *attempt) gathers(s *shelf, now time.Time) bool {
-	return s.of.behind > 0 && a.far() && now.Sub(s.wrote) < gatherTime
+	return s.of.behind > 0 && a.far() && !a.holding() && now.Sub(s.wrote) < gatherTime
 }
 
 // marking reports whether the mark is to be moved though nothing waits.
@@ -266,6 +267,8 @@ func (a *attempt) marking(s *shelf, now time.Time) bool {
 		return true
 	case s.of.bare:
 		return s.mark < a.done && now.Sub(s.heard) >= s.of.markEvery
+	case a.holding():
+		return a.idle()
 	}
 	return s.of.delivers || s.of.markEvery > 0 && len(a.rest) == 0 && now.Sub(s.heard) >= s.of.markEvery && !a.gathers(s, now)
 }

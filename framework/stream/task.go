@@ -34,6 +34,9 @@ type Task struct {
 	moved waiters.List  // of Notify
 	heard chan struct{} // tells Watch of a call of it; holds one
 
+	hold  atomic.Int64  // see Hold; -1: it goes on. Changed under mu only
+	nudge chan struct{} // tells the loop of it; holds one
+
 	mu      sync.Mutex
 	status  TaskStatus
 	changed chan struct{} // closed when status changes; nil: nobody waits
@@ -48,6 +51,7 @@ type TaskStatus struct {
 	Goal      int64 // the end that its input had when the task began, or that Aim set; -1: not known yet
 	Err       error // why it does not go on; nil while it does
 	Final     bool  // Err does not pass by itself
+	Held      bool  // Hold has stopped it at Next, with all that lies below acknowledged
 
 	Fills int // how often its stores were found to lack what is below the goal
 
@@ -59,8 +63,10 @@ type TaskStatus struct {
 func (s TaskStatus) Whole() bool { return s.Goal >= 0 && s.Done >= s.Goal && !s.unsure }
 
 func newTask(cfg *Config, s *stage, part int32, around shape) *Task {
-	t := &Task{cfg: cfg, stage: s, part: part, around: around, waits: make(chan struct{}, 1), heard: make(chan struct{}, 1),
+	t := &Task{cfg: cfg, stage: s, part: part, around: around,
+		waits: make(chan struct{}, 1), heard: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		status: TaskStatus{Operator: s.name, Partition: part, Goal: -1}}
+	t.hold.Store(-1)
 	for _, st := range s.stores {
 		t.parts = append(t.parts, st.part(opening{cfg, s.input(), part, func(err error) {
 			t.update(func(s *TaskStatus) { s.Err = err })
@@ -153,10 +159,11 @@ func (t *Task) Run(ctx context.Context) {
 		began := t.cfg.Clock.Now()
 		err := t.attempt(ctx)
 		if ctx.Err() != nil {
+			t.update(func(s *TaskStatus) { s.Held = false })
 			return
 		}
 		final := permanent(err)
-		t.update(func(s *TaskStatus) { s.Err, s.Final = err, final })
+		t.update(func(s *TaskStatus) { s.Err, s.Final, s.Held = err, final, false })
 		if final {
 			log.Error("task stopped", "err", err)
 			return

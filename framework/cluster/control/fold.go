@@ -25,7 +25,7 @@ type Fold struct {
 	owners  map[int32]Owner
 	views   map[string]*lineage
 
-	cuts     []Cut      // that stand
+	cuts     []standing
 	released []event.ID // those that did last
 }
 
@@ -91,6 +91,8 @@ func (f *Fold) view(kind Kind, r *eventlog.Record) bool {
 		return f.drop(r)
 	case KindCut:
 		return f.cut(r)
+	case KindHeld:
+		return f.hold(r)
 	}
 	return f.release(r)
 }

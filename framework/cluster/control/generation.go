@@ -77,6 +77,17 @@ type Cut struct {
 	Until       time.Time       `json:"until"`
 }
 
+// Held says that a cut has stopped what follows a partition for one of its
+// generations: all events below Next are folded, and what they make is in the shuffle
+// or the store; nothing beyond is, until the cut ends. It takes effect only if the cut
+// stands and is of that generation and partition, and Next is not below its offset.
+type Held struct {
+	ID         event.ID `json:"id"` // of the cut
+	Generation int      `json:"generation"`
+	Partition  int32    `json:"partition"`
+	Next       int64    `json:"next"`
+}
+
 // Released says that a cut is over. It takes effect only if the cut stands.
 type Released struct {
 	ID event.ID `json:"id"`
@@ -96,6 +107,9 @@ func (d Dropped) Record() eventlog.Record { return record(KindDropped, d) }
 
 // Record returns the record of the cut.
 func (c Cut) Record() eventlog.Record { return record(KindCut, c) }
+
+// Record returns the record by which a generation is said to be held.
+func (h Held) Record() eventlog.Record { return record(KindHeld, h) }
 
 // Record returns the record by which a cut is released.
 func (r Released) Record() eventlog.Record { return record(KindReleased, r) }

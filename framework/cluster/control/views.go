@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
 
@@ -153,11 +154,52 @@ func (f *Fold) cut(r *eventlog.Record) bool {
 			return false
 		}
 	}
-	if slices.Contains(f.released, c.ID) || slices.ContainsFunc(f.cuts, func(other Cut) bool { return other.ID == c.ID }) {
+	if slices.Contains(f.released, c.ID) || f.standing(c.ID) >= 0 {
 		return false
 	}
-	f.cuts = latest(append(f.cuts, c), MaxCuts)
+	f.cuts = append(f.cuts, standing{c, make(map[place]int64)})
+	f.cuts = latest(f.cuts, MaxCuts)
 	return true
+}
+
+// standing is a cut with where it has stopped what.
+type standing struct {
+	Cut
+	held map[place]int64
+}
+
+// place is one partition of a generation.
+type place struct {
+	generation int
+	partition  int32
+}
+
+// hold notes where a cut has stopped something.
+func (f *Fold) hold(r *eventlog.Record) bool {
+	h, ok := decode(r, func(*Held) []string { return nil })
+	i := f.standing(h.ID)
+	if !ok || i < 0 || !slices.Contains(f.cuts[i].Generations, h.Generation) {
+		return false
+	}
+	if least, in := f.cuts[i].At[h.Partition]; !in || h.Next < least {
+		return false
+	}
+	f.cuts[i].held[place{h.Generation, h.Partition}] = h.Next
+	return true
+}
+
+// standing returns the place of a cut among those that stand, -1 if it does not.
+func (f *Fold) standing(id event.ID) int {
+	return slices.IndexFunc(f.cuts, func(c standing) bool { return c.ID == id })
+}
+
+// Held returns the offset of the first event that a generation does not hold of a
+// partition, where a cut has stopped it; ok is false as long as it has not.
+func (f *Fold) Held(cut event.ID, generation int, partition int32) (next int64, ok bool) {
+	if i := f.standing(cut); i >= 0 {
+		next, ok = f.cuts[i].held[place{generation, partition}]
+	}
+	return next, ok
 }
 
 // release ends a cut.
@@ -168,8 +210,8 @@ func (f *Fold) release(r *eventlog.Record) bool {
 
 // end ends the cuts for which over says so, and reports whether there were any.
 func (f *Fold) end(over func(Cut) bool) (any bool) {
-	f.cuts = slices.DeleteFunc(f.cuts, func(c Cut) bool {
-		if !over(c) {
+	f.cuts = slices.DeleteFunc(f.cuts, func(c standing) bool {
+		if !over(c.Cut) {
 			return false
 		}
 		f.released, any = latest(append(f.released, c.ID), MaxReleased), true
@@ -233,7 +275,13 @@ func (f *Fold) Turns(view string) int {
 
 // Cuts returns the cuts that are not released, oldest first. Whether their time has
 // passed is for the caller's clock to say.
-func (f *Fold) Cuts() []Cut { return slices.Clone(f.cuts) }
+func (f *Fold) Cuts() []Cut {
+	list := make([]Cut, len(f.cuts))
+	for i := range f.cuts {
+		list[i] = f.cuts[i].Cut
+	}
+	return list
+}
 
 // Carries reports whether a process that is there carries a version of a view.
 func (f *Fold) Carries(view string, version int) bool {

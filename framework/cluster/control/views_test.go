@@ -324,7 +324,7 @@ func TestTheKindsOfViewsComeBehindThoseOfBefore(t *testing.T) {
 		}
 	}
 	f := control.New()
-	if err := f.Step(&eventlog.Record{Header: []byte{control.Format, byte(control.KindReleased) + 1}}); !errors.Is(err, event.ErrNewer) {
+	if err := f.Step(&eventlog.Record{Header: []byte{control.Format, byte(control.KindHeld) + 1}}); !errors.Is(err, event.ErrNewer) {
 		t.Errorf("a kind behind these: %v", err)
 	}
 }

@@ -1,0 +1,258 @@
+package framework_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/drivetrain-go/drivetrain/commands"
+	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
+	"github.com/drivetrain-go/drivetrain/framework/event"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/view"
+	"github.com/drivetrain-go/drivetrain/framework/view/esstore"
+	"github.com/drivetrain-go/drivetrain/framework/view/redisstore"
+	"github.com/drivetrain-go/drivetrain/projections"
+)
+
+// mistaken is the version of the folds of compareWorld that has a mistake: every
+// tally named t3 is shown with one too many, and is placed in a set of its own.
+const mistaken = 1
+
+// compareWorld is a world whose versions 2 and 3 fold alike; 3 is read at first.
+// Its stores are those of the servers that the environment names, if it names both.
+func compareWorld(t *testing.T) *world {
+	w := newWorld(t, 1)
+	if addr, url := os.Getenv("REDIS_ADDR"), os.Getenv("ELASTICSEARCH_URL"); addr != "" && url != "" {
+		w.onServers(addr, url)
+	}
+	w.program = func(app *framework.App) {
+		commands.Handle(app, tallies, "count", func(tally, count) ([]fact, error) { return []fact{counted{}}, nil })
+		for _, version := range []int{mistaken, 2, 3} {
+			fold := func(c card, e projections.Event[fact]) card {
+				c = card{ID: e.ID, N: c.N + 1, Word: "oak"}
+				if version == mistaken && e.ID == "t3" {
+					c.Made = 1
+				}
+				return c
+			}
+			cards := &projections.View[card, fact]{Name: "cards", Version: version, From: tallies.Stream(), Fold: fold}
+			projections.Register(app, cards,
+				&projections.View[card, fact]{Name: "found", Version: version, From: tallies.Stream(), Fold: fold, Search: view.Fields{"word": view.Text}},
+				&projections.Feed[fact]{Name: "latest", Version: version, From: tallies.Stream(), Cards: cards,
+					Place: func(e projections.Event[fact]) (projections.Place, bool) {
+						set := "all"
+						if version == mistaken && e.ID == "t3" {
+							set = "mistaken"
+						}
+						return projections.Place{Set: set, Key: e.ID, At: e.Time}, true
+					}})
+		}
+	}
+	return w
+}
+
+// onServers lets an application of a name of its own be kept in Redis and Elasticsearch.
+func (w *world) onServers(addr, url string) {
+	name := fmt.Sprintf("compare-%x", maphash.String(maphash.MakeSeed(), w.Name()))
+	w.alter = func(c *framework.Config) { c.App = name }
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	search, err := esstore.New(esstore.Config{URLs: []string{url}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.stores.Documents, w.stores.Search = redisstore.New(client), search
+	w.Cleanup(func() {
+		for _, store := range []view.Store{w.stores.Documents, search} {
+			for _, of := range []string{"cards", "found", "latest"} {
+				for number := range 6 {
+					if err := store.Drop(context.Background(), view.Generation{App: name, View: of, Number: number}); err != nil {
+						w.Error(err)
+					}
+				}
+			}
+		}
+		if err := errors.Join(search.Close(), client.Close()); err != nil {
+			w.Error(err)
+		}
+	})
+}
+
+// rebuilt returns a generation of a version once it is ready.
+func (w *world) rebuilt(app *framework.App, name string, version int) int {
+	w.Helper()
+	number, err := app.Rebuild(context.Background(), name, framework.Rebuild{Version: version})
+	if err != nil {
+		w.Fatal(err)
+	}
+	eventually(w.T, func() bool {
+		list, err := app.Generations(context.Background(), name)
+		for _, g := range list {
+			if g.Number == number && g.State == framework.Ready {
+				return true
+			}
+		}
+		return err != nil
+	})
+	return number
+}
+
+// counting sends commands until end is called, which returns how many were accepted
+// and waits longest.
+func (w *world) counting(app *framework.App) (end func() (accepted int, longest time.Duration)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	var accepted int
+	var longest time.Duration
+	work.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			res, err := app.Execute(context.Background(), call(fmt.Sprint("t", n%20)))
+			if err != nil {
+				w.Errorf("a command while generations are compared: %v", err)
+				return
+			}
+			accepted++
+			began, min := time.Now(), eventlog.NewPositions()
+			min.Offsets[res.Position.Partition] = res.Position.Offset
+			if _, err := app.Ask(context.Background(), "cards", framework.Query{Key: fmt.Sprint("t", n%20), Min: min}); err != nil {
+				w.Errorf("a query while generations are compared: %v", err)
+				return
+			}
+			longest = max(longest, time.Since(began))
+		}
+	})
+	return func() (int, time.Duration) {
+		cancel()
+		work.Wait()
+		return accepted, longest
+	}
+}
+
+func TestGenerationsThatFoldAlikeAreEqualWhileEventsCome(t *testing.T) {
+	w := compareWorld(t)
+	app, _ := w.up()
+	w.count(app, 20, 3)
+	for _, name := range []string{"cards", "found", "latest"} {
+		number := w.rebuilt(app, name, 2)
+		end := w.counting(app)
+		for range 3 {
+			c, err := app.Compare(context.Background(), name, number)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if !c.Equal || c.Digests[0] != c.Digests[1] || len(c.Differences) > 0 || c.Documents[0]+c.Entries[0] < 20 || c.Documents[0] != c.Documents[1] {
+				t.Errorf("%s: %+v; want 20 documents or entries at least, all alike", name, c)
+			}
+		}
+		accepted, longest := end()
+		t.Logf("%s: %d commands meanwhile, each seen within %v", name, accepted, longest)
+		if err := app.Switch(context.Background(), name, number, framework.Switch{}); err != nil {
+			t.Errorf("switch %s: %v", name, err)
+		}
+	}
+	w.count(app, 20, 1) // all go on
+	at := w.count(app, 20, 1)
+	for _, name := range []string{"cards", "latest"} {
+		if _, err := app.Ask(context.Background(), name, framework.Query{Key: map[string]string{"cards": "t1", "latest": "all"}[name], Min: at}); err != nil {
+			t.Errorf("%s after it was compared: %v", name, err)
+		}
+	}
+}
+
+func TestAVersionWithAMistakeIsRefusedByTheCompare(t *testing.T) {
+	w := compareWorld(t)
+	app, _ := w.up()
+	w.count(app, 20, 3)
+	for name, differs := range map[string]struct {
+		key         string
+		differences int
+	}{"cards": {"t3", 1}, "found": {"t3", 1}, "latest": {"", 6}} {
+		number := w.rebuilt(app, name, mistaken)
+		end := w.counting(app)
+		c, err := app.Compare(context.Background(), name, number)
+		end()
+		if err != nil || c.Equal || c.Digests[0] == c.Digests[1] || len(c.Differences) < differs.differences {
+			t.Fatalf("%s: %+v, %v; want %d differences at least", name, c, err, differs.differences)
+		}
+		for _, d := range c.Differences {
+			switch text := string(d.Read) + "|" + string(d.Other); {
+			case name != "latest" && (d.Key != "t3" || !strings.Contains(string(d.Read), `"made":0`) || !strings.Contains(string(d.Other), `"made":1`)):
+				t.Errorf("%s: %s differs by %s; want t3, with what both have", name, d.Key, text)
+			case name == "latest" && (!strings.Contains(text, `"member":"t3"`) || (d.Key == "all") != (d.Other == nil) || (d.Key == "mistaken") != (d.Read == nil)):
+				t.Errorf("%s: %s differs by %s; want the places of t3", name, d.Key, text)
+			}
+		}
+		var refused *framework.GenerationError
+		if err := app.Switch(context.Background(), name, number, framework.Switch{}); !errors.As(err, &refused) || refused.State != framework.Ready {
+			t.Errorf("a switch of %s to what differs: %v; want a GenerationError", name, err)
+		}
+		if err := app.Switch(context.Background(), name, number, framework.Switch{Force: true, Reason: "on purpose"}); err != nil {
+			t.Errorf("a forced switch of %s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatCannotBeComparedSaysWhy(t *testing.T) {
+	w := compareWorld(t)
+	app, _ := w.up()
+	w.count(app, 5, 1)
+	number := w.rebuilt(app, "cards", 2)
+	var refused *framework.GenerationError
+	if _, err := app.Compare(t.Context(), "cards", 3); !errors.As(err, &refused) || refused.State != framework.Reading {
+		t.Errorf("what is read, with itself: %v", err)
+	}
+	for _, err := range []error{
+		func() error { _, err := app.Compare(t.Context(), "cards", 9); return err }(),
+		func() error { _, err := app.Compare(t.Context(), "none", 1); return err }(),
+	} {
+		if !errors.Is(err, framework.ErrUnknown) {
+			t.Errorf("what is not there: %v", err)
+		}
+	}
+	if err := app.Retire(t.Context(), "cards", number, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Compare(t.Context(), "cards", number); !errors.As(err, &refused) || refused.State != framework.Retired {
+		t.Errorf("what is retired: %v", err)
+	}
+}
+
+// TestACutWhoseMakerIsGoneEndsByItself puts a cut into the control log and forgets it.
+func TestACutWhoseMakerIsGoneEndsByItself(t *testing.T) {
+	w := newWorld(t, 1)
+	app, _ := w.up()
+	w.count(app, 5, 1)
+	at := map[int32]int64{0: 0, 1: 0, 2: 0, 3: 0}
+	const stands = 500 * time.Millisecond
+	cut := control.Cut{View: "cards", ID: event.ID{1}, Generations: []int{1}, At: at, Until: time.Now().Add(stands)}
+	if _, err := w.log.Connect().Append(t.Context(), "test.control", 0, []eventlog.Record{cut.Record()}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	time.Sleep(stands / 5) // until it is read
+	w.ask(app, "t1", w.count(app, 5, 1))
+	if took := time.Since(began); took < stands*9/10 || took > 4*stands {
+		t.Errorf("what came behind the cut was seen after %v; the cut stood for %v", took, stands)
+	}
+}
+
+// TestMoreDifferencesThanAreShown compares with the folds of newWorld, which differ in
+// every document.
+func TestMoreDifferencesThanAreShown(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	app, _ := w.up()
+	w.count(app, 50, 1)
+	c, err := app.Compare(t.Context(), "cards", w.rebuilt(app, "cards", 1))
+	if err != nil || c.Equal || len(c.Differences) != 20 || c.Documents != [2]int64{50, 50} {
+		t.Errorf("%d differences, %+v, %v; want 20 of 50", len(c.Differences), c.Documents, err)
+	}
+}
