@@ -17,10 +17,11 @@ import (
 // Limits of a comparison.
 const (
 	maxDifferences = 20
-	cutLasts       = 10 * time.Second // a cut ends by itself after it, should who made it be gone; renewed in half the time
-	holdWait       = 10 * time.Second // for all tasks to be held at one place, and for what they sent to be written
-	cutTries       = 8                // until they are
-	partTries      = 3                // a part that was disturbed while it was read is compared again
+	cutLasts       = 10 * time.Second      // a cut ends by itself after it, should who made it be gone; renewed in half the time
+	holdWait       = 10 * time.Second      // for all tasks to be held at one place, and for what they sent to be written
+	markPause      = 20 * time.Millisecond // between two looks at whether it is
+	cutTries       = 8                     // until they are
+	partTries      = 3                     // a part that was disturbed while it was read is compared again
 )
 
 // errMoved says that a part was not where it was held.
@@ -28,7 +29,7 @@ var errMoved = errors.New("a generation moved while it was compared, as after a 
 
 // Compare says whether a generation of a view holds what the one that is read does. Both
 // are held at one place of the log while they are walked, one partition after another
-// where no shuffle lies between, so that no query with a Min-Position waits longer than
+// where no shuffle lies between (all at once where one does), so that no query with a Min-Position waits longer than
 // that takes for one. It holds two pages of documents at a time. One comparison runs at a
 // time in a process. Errors: ErrUnknown, *GenerationError while the generation is being
 // filled, is retired, cannot be followed or is itself the one that is read,
@@ -49,8 +50,9 @@ func (a *App) Compare(ctx context.Context, view string, number int) (Comparison,
 		return Comparison{}, err
 	}
 	if err := c.compare(ctx); err != nil {
+		var refused *GenerationError
 		var unavailable *UnavailableError
-		if errors.As(err, &unavailable) || ctx.Err() != nil {
+		if errors.As(err, &refused) || errors.As(err, &unavailable) || ctx.Err() != nil {
 			return Comparison{}, err
 		}
 		a.cfg.Logger.Warn("a comparison failed", "view", view, "generation", number, "err", err)
@@ -154,6 +156,7 @@ func (c *comparer) compare(ctx context.Context) error {
 // held holds partitions of the events and compares what lies in their parts, again
 // where that is disturbed.
 func (c *comparer) held(ctx context.Context, partitions []int32) (err error) {
+	before := slices.Clone(c.found)
 	for range partTries {
 		var parts [][2]*content
 		if err = c.hold(ctx, partitions); err == nil {
@@ -169,7 +172,7 @@ func (c *comparer) held(ctx context.Context, partitions []int32) (err error) {
 		if !errors.Is(err, errMoved) {
 			return err
 		}
-		c.found = slices.DeleteFunc(c.found, func(Difference) bool { return len(partitions) > 1 })
+		c.found = slices.Clone(before)
 	}
 	return err
 }
@@ -183,10 +186,8 @@ func (c *comparer) parts(ctx context.Context, partitions []int32) (list [][2]*co
 		}
 	}
 	for i, n := range partitions {
-		before := len(c.found)
 		d, err := c.part(ctx, n, marks[0][i], marks[1][i])
 		if err != nil {
-			c.found = c.found[:before]
 			return nil, err
 		}
 		list = append(list, d)
@@ -222,7 +223,7 @@ func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]in
 		if c.a.cfg.Clock.Now().After(deadline) {
 			return nil, fmt.Errorf("generation %d has not written what its shuffle holds within %v", s.f.number, holdWait)
 		}
-		if err := clock.Sleep(ctx, c.a.cfg.Clock, holdClosely); err != nil {
+		if err := clock.Sleep(ctx, c.a.cfg.Clock, markPause); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
@@ -106,7 +107,8 @@ func (h *holder) tell(cuts []control.Cut) {
 }
 
 // say puts into the control log where tasks have stopped, if that is not there yet. It
-// reports whether others are yet to stop here.
+// reports whether others are yet to stop here. What could not be said is tried again
+// after a pause.
 func (h *holder) say(ctx context.Context, cuts []control.Cut) (more bool) {
 	var records []control.Held
 	for _, c := range cuts {
@@ -137,13 +139,15 @@ func (h *holder) say(ctx context.Context, cuts []control.Cut) (more bool) {
 	within, cancel := context.WithTimeout(ctx, h.a.cfg.AppendTimeout)
 	defer cancel()
 	var saying sync.WaitGroup
+	var failed atomic.Bool
 	for _, r := range records {
 		saying.Go(func() {
 			if _, err := h.p.catalogue.Propose(within, r.Record()); err != nil && ctx.Err() == nil {
+				failed.Store(true)
 				h.a.cfg.Logger.Warn("where a generation is held will be said again", "generation", r.Generation, "partition", r.Partition, "err", err)
 			}
 		})
 	}
 	saying.Wait()
-	return more || len(records) > 0
+	return (more || len(records) > 0) && !failed.Load()
 }
