@@ -29,9 +29,9 @@ var errMoved = errors.New("a generation moved while it was compared, as after a 
 
 // Compare says whether a generation of a view holds what the one that is read does. Both
 // are held at one place of the log while they are walked, one partition after another
-// where no shuffle lies between (all at once where one does), so that no query with a Min-Position waits longer than
-// that takes for one. It holds two pages of documents at a time. One comparison runs at a
-// time in a process. Errors: ErrUnknown, *GenerationError while the generation is being
+// where no shuffle lies between, all at once where one does; no query with a
+// Min-Position waits longer than that takes. It holds two pages of documents at a time.
+// One comparison runs at a time in a process. Errors: ErrUnknown, *GenerationError while the generation is being
 // filled, is retired, cannot be followed or is itself the one that is read,
 // *UnavailableError.
 func (a *App) Compare(ctx context.Context, view string, number int) (Comparison, error) {
