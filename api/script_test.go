@@ -42,7 +42,7 @@ type script struct {
 	notify      func(c chan<- struct{}) (forget func(), err error)
 	log         io.Writer
 	generations []framework.Generation
-	tend        error // of what is asked about generations
+	tend        func() error // how it fares with generations; well
 	metrics     prometheus.Registerer
 	clock       stepClock
 }
@@ -118,17 +118,26 @@ func (s *script) Advertise(addr string) error { s.told = addr; return nil }
 
 func (s *script) Members() []framework.Member { return nil }
 
-func (s *script) Generations(context.Context, string) ([]framework.Generation, error) {
-	return s.generations, s.tend
+func (s *script) tended() error {
+	if s.tend == nil {
+		return nil
+	}
+	return s.tend()
 }
 
-func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error) { return 2, s.tend }
+func (s *script) Generations(context.Context, string) ([]framework.Generation, error) {
+	return s.generations, s.tended()
+}
 
-func (s *script) Switch(context.Context, string, int, framework.Switch) error { return s.tend }
+func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error) {
+	return 2, s.tended()
+}
 
-func (s *script) Rollback(context.Context, string, string) (int, error) { return 1, s.tend }
+func (s *script) Switch(context.Context, string, int, framework.Switch) error { return s.tended() }
 
-func (s *script) Retire(context.Context, string, int, string) error { return s.tend }
+func (s *script) Rollback(context.Context, string, string) (int, error) { return 1, s.tended() }
+
+func (s *script) Retire(context.Context, string, int, string) error { return s.tended() }
 
 func (s *script) Locate(aggregate, id string) framework.Place {
 	if s.locate == nil {
