@@ -2,6 +2,7 @@ package framework
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
@@ -22,8 +24,11 @@ type App struct {
 	cfg        Config
 	aggregates map[string]Aggregate
 	commands   map[commandKey]Command
-	views      map[string]View
+	views      map[string]View         // the greatest version of each
+	versions   map[string]map[int]View // all that are carried
 	effects    map[string]Effect
+	// compare is App.Compare, which a switch asks.
+	compare func(ctx context.Context, view string, number int) (Comparison, error)
 	*running
 }
 
@@ -63,7 +68,7 @@ func New(cfg Config) *App {
 	case cfg.Open == nil:
 		panic("framework: Config.Open is nil; take a Config from package embedded or servers")
 	}
-	return &App{cfg: cfg, aggregates: map[string]Aggregate{}, commands: map[commandKey]Command{}, views: map[string]View{},
+	return &App{cfg: cfg, aggregates: map[string]Aggregate{}, commands: map[commandKey]Command{}, views: map[string]View{}, versions: map[string]map[int]View{},
 		effects: map[string]Effect{}, running: newRunning()}
 }
 
@@ -88,16 +93,37 @@ func (a *App) AddCommand(c Command) {
 	a.commands[commandKey{t, c.Name}] = c
 }
 
-// AddView registers a view; use projections.Register. It panics on a name that
-// is taken or does not fit.
+// AddView registers a view, or another version of one; use projections.Register. The
+// greatest version is the current one, whatever the order: documents have its type,
+// and a rebuild makes it. It panics on a name that is taken or does not fit, and on a
+// version that is there or is of another kind.
 func (a *App) AddView(v View) {
-	a.checkName("view", v.Name)
+	v.Version = max(v.Version, 1)
+	current, known := a.views[v.Name]
+	if !known {
+		a.checkName("view", v.Name)
+	}
+	_, taken := a.versions[v.Name][v.Version]
+	switch {
+	case taken:
+		panic(fmt.Errorf("view %s is registered twice in version %d; register it once, or raise the Version of one", v.Name, v.Version))
+	case known && v.Kind != current.Kind:
+		panic(fmt.Errorf("view %s is a %s in version %d and a %s in version %d; give one of them another Name", v.Name, current.Kind, current.Version, v.Kind, v.Version))
+	case len(a.versions[v.Name]) == control.MaxKept || !known && len(a.views) == control.MaxViews:
+		panic(fmt.Errorf("view %s, version %d: at most %d views, and %d versions of each, can be registered", v.Name, v.Version, control.MaxViews, control.MaxKept))
+	}
 	for _, field := range v.Is {
 		if slices.Contains([]string{"q", "skip", "limit"}, field) {
 			panic(fmt.Errorf("view %s: keyword field %q has the name of a query parameter; name it otherwise", v.Name, field))
 		}
 	}
-	a.views[v.Name] = v
+	if !known {
+		a.versions[v.Name] = make(map[int]View)
+	}
+	a.versions[v.Name][v.Version] = v
+	if v.Version > current.Version {
+		a.views[v.Name] = v
+	}
 }
 
 // AddEffect registers an effect; use projections.Register. It panics on a name
@@ -133,7 +159,7 @@ func (a *App) Commands() []Command {
 	})
 }
 
-// Views returns the views, by name.
+// Views returns the views in their current version, by name.
 func (a *App) Views() []View {
 	return sorted(a.views, func(x, y View) int { return cmp.Compare(x.Name, y.Name) })
 }

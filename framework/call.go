@@ -12,6 +12,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -258,18 +259,18 @@ func (a *App) readError(ctx context.Context, err error) error {
 }
 
 // Ask asks a view, once it has passed q.Min, for which it waits at most
-// Config.ReadWait. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError, and
-// ErrNotFound, with which the Answer says all the same where that was so.
-func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
-	v, ok := a.views[view]
-	if !ok {
-		return Answer{}, fmt.Errorf("%w view %q", ErrUnknown, view)
+// Config.ReadWait. All of an answer comes from the generations that were read at one
+// place of the control log. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError,
+// and ErrNotFound, with which the Answer says all the same where that was so.
+func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
+	if _, ok := a.views[name]; !ok {
+		return Answer{}, fmt.Errorf("%w view %q", ErrUnknown, name)
 	}
 	p, err := a.now()
 	if err != nil {
 		return Answer{}, err
 	}
-	q.App, q.Partitions, q.Generation = a.cfg.App, a.cfg.Partitions, a.generation
+	q.App, q.Partitions = a.cfg.App, a.cfg.Partitions
 	if q.Limit == 0 {
 		q.Limit = 20
 	}
@@ -281,14 +282,21 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
-	f := p.views[v.Name]
-	filled := f.filled()
+	reading, f, err := a.resolve(ctx, p, name, &q)
+	if err != nil {
+		return Answer{}, err
+	}
+	v, filled := f.view, f.filled()
 	at := make(reached) // before the stores are read, so that they hold at least this
 	if err := a.passed(ctx, p, f, v.Partition, q, at); err != nil {
 		return Answer{}, err
 	}
 	for _, r := range v.Reads {
-		if err := a.passed(ctx, p, p.views[r.View], r.Partition, q, at); err != nil {
+		of, err := p.views[r.View].read(reading)
+		if err != nil {
+			return Answer{}, err
+		}
+		if err := a.passed(ctx, p, of, r.Partition, q, at); err != nil {
 			return Answer{}, err
 		}
 	}
@@ -301,7 +309,23 @@ func (a *App) Ask(ctx context.Context, view string, q Query) (Answer, error) {
 	if v.Kind == Search && len(q.Min.Offsets) == 0 {
 		clear(at) // what was written last may not be found yet
 	}
-	return Answer{JSON: json, Positions: at.positions(), Generation: q.Generation(v.Name).Number}, err
+	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
+}
+
+// resolve finds the generations that a query reads: those that were read at one place
+// of the control log, not before the one that q.Min names.
+func (a *App) resolve(ctx context.Context, p *process, name string, q *Query) (*cluster.Reading, *following, error) {
+	if least, ok := q.Min.Control(); ok {
+		if err := p.catalogue.Wait(ctx, least); err != nil {
+			return nil, nil, a.notReached(q.Min)
+		}
+	}
+	reading := p.catalogue.Reading()
+	q.Generation = func(name string) view.Generation {
+		return view.Generation{App: a.cfg.App, View: name, Number: reading.Of(name)}
+	}
+	f, err := p.views[name].read(reading)
+	return reading, f, err
 }
 
 func (a *App) checkMin(min eventlog.Positions) error {

@@ -3,14 +3,17 @@ package framework
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -18,16 +21,26 @@ import (
 // behind.
 const markEvery = 50 * time.Millisecond
 
-// following is a view at work: the tasks that read the events, and those that fill
-// the stores, which are the same unless a shuffle lies between.
+// following is a generation of a view at work: the tasks that read the events, and
+// those that fill the stores, which are the same unless a shuffle lies between.
 type following struct {
-	view    View
+	view    View // of the generation's version, the current one if the program has it not
+	number  int
+	version int
+	runs    bool // the program carries the version; else the tasks are watched
+	stands  bool // nobody does: it is read as it is
+	runner  *stream.Runner
+	end     func() // ends what looks after the tasks, once these have ended
+
+	unread <-chan time.Time // of a retired one: gets a value once no query reads it; arrange's own
+
 	sources []*stream.Task // by partition of the events
 	fills   []*stream.Task // by partition of the shuffle; nil: there is none
 	shuffle string         // its topic
 	sights  []*sight       // by its partition
 	wanted  chan int32     // partitions of it of which more is to be known
 	shown   atomic.Int64   // fills, as of the last answer that found all
+	pace    meter
 }
 
 // filled returns how often the stores were found to lack something. What they were
@@ -42,13 +55,25 @@ func (f *following) filled() (n int64) {
 	return n
 }
 
-// follow makes the tasks of a view. ctx is to outlast them.
-func (a *App) follow(ctx context.Context, p *process, v View) (*following, error) {
-	at := Following{Resources: p.Resources, Generation: a.generation(v.Name), Topic: p.topic, Partitions: a.cfg.Partitions}
-	if _, shared := p.Log.(eventlog.Assigner); shared {
+// runner returns what runs a version of a view as a generation of that number.
+func (a *App) runner(p *process, v View, number int, cfg stream.Config) (*stream.Runner, error) {
+	at := Following{Resources: p.Resources, Generation: view.Generation{App: a.cfg.App, View: v.Name, Number: number},
+		Topic: p.topic, Partitions: a.cfg.Partitions}
+	if p.shared {
 		at.MarkEvery = markEvery
 	}
+	return stream.NewRunner(v.Topology(at), cfg)
+}
+
+// follow makes the tasks of a generation that is not retired. lasting is to outlast
+// them.
+func (a *App) follow(lasting context.Context, p *process, k *kept, g control.Generation) (*following, error) {
+	v, carried := k.declared(g.Version)
 	cfg := a.streamConfig(p)
+	read := p.catalogue.Reading().Of(k.name) == g.Number
+	if !read {
+		cfg.Rate = float64(g.Rate) / float64(a.cfg.Partitions)
+	}
 	if v.Refolded != nil && cfg.Snapshots != nil {
 		a.cfg.Logger.Info("a view keeps no snapshots: each start folds the log from its beginning", "view", v.Name, "why", v.Refolded)
 		cfg.Snapshots = nil
@@ -56,20 +81,34 @@ func (a *App) follow(ctx context.Context, p *process, v View) (*following, error
 	if p.Fleeting && v.Shuffle == "" {
 		cfg.Snapshots = nil
 	}
-	runner, err := stream.NewRunner(v.Topology(at), cfg)
+	runner, err := a.runner(p, v, g.Number, cfg)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(lasting)
 	tasks, err := runner.Tasks(ctx)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
-	f := &following{view: v, sources: tasks[Source]}
+	f := &following{view: v, number: g.Number, version: g.Version, runs: carried, runner: runner, sources: tasks[Source], end: cancel}
 	if v.Shuffle != "" {
 		f.fills, f.shuffle = tasks[v.Shuffle], runner.ShuffleTopic(v.Shuffle)
 		f.wanted = make(chan int32, len(f.fills))
 		for range f.fills {
 			f.sights = append(f.sights, &sight{})
+		}
+	}
+	if f.stands = read && !p.carried(k, g.Version); f.stands {
+		for _, t := range slices.Concat(f.sources, f.fills) {
+			t.Aim(0)
+		}
+	}
+	if f.fills != nil && !f.stands {
+		attending := background(func(ctx context.Context) { f.attend(ctx, p, a.cfg) })
+		f.end = func() {
+			attending()
+			cancel()
 		}
 	}
 	return f, nil
@@ -109,7 +148,7 @@ func (a *App) streamConfig(p *process) stream.Config {
 // attend looks after the tasks behind a shuffle until ctx ends: it tells them their
 // goal, once the sources have written to it what they had to at the start, and
 // finds how far they are when a query wants to know.
-func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
+func (f *following) attend(ctx context.Context, p *process, cfg Config) {
 	for _, t := range f.sources {
 		if t.Wait(ctx, -1) != nil {
 			return
@@ -118,9 +157,9 @@ func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 	var pause clock.Backoff
 	for n, t := range f.fills {
 		for t.Status().Goal < 0 {
-			if err := f.see(ctx, p, int32(n)); err == nil {
+			if err := f.see(ctx, p, int32(n), cfg); err == nil {
 				t.Aim(f.sights[n].ahead())
-			} else if clock.Sleep(ctx, clk, pause.Next(clk)) != nil {
+			} else if clock.Sleep(ctx, cfg.Clock, pause.Next(cfg.Clock)) != nil {
 				return
 			}
 		}
@@ -128,7 +167,7 @@ func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 	for {
 		select {
 		case n := <-f.wanted:
-			_ = f.see(ctx, p, n) // without it an answer says less of how far it has come
+			_ = f.see(ctx, p, n, cfg) // without it an answer says less of how far it has come
 		case <-ctx.Done():
 			return
 		}
@@ -137,12 +176,12 @@ func (f *following) attend(ctx context.Context, p *process, clk clock.Clock) {
 
 // see finds an end of partition n below which lies all that the sources made of the
 // events that they have passed by now.
-func (f *following) see(ctx context.Context, p *process, n int32) error {
+func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) error {
 	done := make(reached)
 	for n, t := range f.sources {
 		done.note(int32(n), t.Status().Done-1)
 	}
-	within, cancel := context.WithTimeout(ctx, p.stations[0].config.AppendTimeout)
+	within, cancel := context.WithTimeout(ctx, cfg.AppendTimeout)
 	defer cancel()
 	end, err := p.Log.End(within, f.shuffle, n)
 	if err == nil {
@@ -195,7 +234,7 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 				return err
 			}
 		}
-		if err := f.see(ctx, p, n); err != nil {
+		if err := f.see(ctx, p, n, a.cfg); err != nil {
 			return a.readError(ctx, err)
 		}
 		end = sight.ahead()
@@ -321,6 +360,9 @@ func (r reached) positions() eventlog.Positions {
 
 // whole returns why a view is not, nil if it is.
 func (f *following) whole() error {
+	if f.stands {
+		return nil
+	}
 	if err := whole(f.view.Name, f.sources); err != nil || f.fills == nil {
 		return err
 	}

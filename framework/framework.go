@@ -64,6 +64,14 @@ type Config struct {
 	// heartbeats stop at one.
 	Heartbeat time.Duration
 
+	// ReplaceViews lets the program begin where no process carries the version of a view
+	// that is read: it goes on answering from what there is, as it stands, has a
+	// generation of its own version built, switches to it once that is whole, whatever
+	// it holds, and retires what nobody can follow any more. Default: such a program
+	// refuses to start, as its readers would get old answers meanwhile. Package embedded
+	// sets it.
+	ReplaceViews bool
+
 	// CheckDecisions refuses a decision that has changed its state, which only
 	// Evolve may: a map or slice in it, say. It costs two encodings of the state a
 	// command, so it is for tests; package frameworktest sets it.
@@ -116,7 +124,7 @@ type Command struct {
 // View is a view as the framework needs it; projections.Register makes one.
 type View struct {
 	Name    string       // in URLs and store keys, for ever: [a-z][a-z0-9-]*
-	Version int          // the generation that is kept and read; 0 means 1
+	Version int          // of its folds, from 1; 0 means 1. A generation is made by one
 	Kind    ViewKind     // how it is asked
 	Item    reflect.Type // a document of it
 	Is      []string     // of Search: the keyword fields that a query may name
@@ -134,6 +142,9 @@ type View struct {
 	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
 	// the store's.
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
+	// Drop deletes what the stores hold of a generation that is retired. Nil: nothing is
+	// held. It may be called again, also for what is gone.
+	Drop func(ctx context.Context, r Resources, g view.Generation) error
 }
 
 // Read is a view that another one's answers are made of. Partition is of its
@@ -177,7 +188,7 @@ const (
 type Query struct {
 	App        string
 	Partitions int
-	Generation func(view string) view.Generation // that is read
+	Generation func(view string) view.Generation // that is read, the same however often it is asked
 	Key        string                            // of Document, Feed and Ranking
 	Text       string                            // of Search
 	Is         map[string]string                 // of Search: keyword fields that must be so
@@ -192,7 +203,7 @@ type Query struct {
 // Answer is a view's answer.
 type Answer struct {
 	JSON       []byte
-	Positions  eventlog.Positions // the view had passed these; none for a search without Query.Min
+	Positions  eventlog.Positions // the view had passed these, the offsets unknown for a search without Query.Min; with the place of the control log in which the generations were those that are read
 	Generation int
 }
 

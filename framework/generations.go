@@ -1,10 +1,13 @@
 package framework
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
 
@@ -78,4 +81,238 @@ type GenerationError struct {
 
 func (e *GenerationError) Error() string {
 	return fmt.Sprintf("generation %d of view %s, which is %s: %s", e.Number, e.View, e.State, e.Reason)
+}
+
+// Generations returns the generations of a view, by number, as far as this process
+// knows; of retired ones the last 100. Errors: ErrUnknown, *UnavailableError.
+func (a *App) Generations(ctx context.Context, view string) ([]Generation, error) {
+	p, k, err := a.viewed(view)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := a.ends(ctx, p, p.topic)
+	if err != nil {
+		return nil, a.readError(ctx, err)
+	}
+	l := p.lineage(view)
+	list := make([]Generation, 0, len(l.generations))
+	for _, g := range l.generations {
+		one, err := a.describe(ctx, p, k, g, l.read, ends)
+		if err != nil {
+			return nil, a.readError(ctx, err)
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// Rebuild lets a new generation of a view be built, and returns its number. While one of
+// the version is, or is ready, and came behind the one that is read, it returns that.
+// Errors: ErrUnknown, ErrInvalid, *GenerationError where too many are kept,
+// *UnavailableError, whose Unresolved says that it may yet be built.
+func (a *App) Rebuild(ctx context.Context, view string, r Rebuild) (number int, err error) {
+	p, k, err := a.viewed(view)
+	if err != nil {
+		return 0, err
+	}
+	if r.Version == 0 {
+		r.Version = k.current.Version
+	}
+	if err := checkText("by", r.By); err != nil {
+		return 0, err
+	}
+	if r.Version < 0 || r.Rate < 0 || !p.carried(k, r.Version) {
+		return 0, fmt.Errorf("%w rebuild of view %s: version %d, rate %d: want a version that a process carries, and a rate of 0 or more", ErrInvalid, view, r.Version, r.Rate)
+	}
+	for {
+		l := p.lineage(view)
+		if number := l.newest(r.Version); number > 0 {
+			return number, nil
+		}
+		if l.kept() == control.MaxKept {
+			return 0, &GenerationError{View: view, Number: l.greatest + 1, State: Building, Reason: fmt.Sprintf("%d generations are kept; retire one first", control.MaxKept)}
+		}
+		g := a.next(&l, r.Version, r, view)
+		if took, err := a.propose(ctx, p, g.Record()); took || err != nil {
+			return g.Number, err
+		}
+	}
+}
+
+// Switch lets a generation be read, in this process when it returns. Unless it is
+// forced, the generation must hold what the one that is read does, and be no more than
+// 1,000 records behind. Nothing lets one be read that is still being filled. Errors:
+// ErrUnknown, ErrInvalid, *GenerationError, *UnavailableError, whose Unresolved says
+// that it may yet be switched.
+func (a *App) Switch(ctx context.Context, view string, number int, s Switch) error {
+	p, k, err := a.viewed(view)
+	if err != nil {
+		return err
+	}
+	if err := checkSwitch(s); err != nil {
+		return err
+	}
+	for {
+		l := p.lineage(view)
+		g := l.find(number)
+		switch {
+		case g == nil:
+			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
+		case l.read == number:
+			return nil
+		case g.Retired != nil:
+			return &GenerationError{View: view, Number: number, State: Retired, Reason: "it is deleted; rebuild the view"}
+		}
+		if err := a.mayBeRead(ctx, p, k, number, s.Force); err != nil {
+			return err
+		}
+		if err := a.same(ctx, view, number, s.Force); err != nil {
+			return err
+		}
+		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.turns + 1, From: l.read, To: number,
+			Forced: s.Force, Reason: s.Reason, By: s.By, At: a.cfg.Clock.Now().UTC()}.Record())
+		if took || err != nil {
+			return err
+		}
+	}
+}
+
+// same returns an error unless a generation holds what the one that is read does, or
+// that is not asked for.
+func (a *App) same(ctx context.Context, view string, number int, forced bool) error {
+	if forced || a.compare == nil {
+		return nil
+	}
+	c, err := a.compare(ctx, view, number)
+	if err == nil && !c.Equal {
+		err = &GenerationError{View: view, Number: number, State: Ready,
+			Reason: fmt.Sprintf("it differs from what is read, in %d documents or entries at least, the first %q; compare them, or force the switch with a reason", len(c.Differences), c.first())}
+	}
+	return err
+}
+
+func (c *Comparison) first() string {
+	if len(c.Differences) == 0 {
+		return ""
+	}
+	return c.Differences[0].Key
+}
+
+// Rollback undoes the last switch of a view, and returns the number of the generation
+// that is read then: the one that was before, which has been followed on. Undoing it
+// again changes nothing. Errors: ErrUnknown, ErrInvalid, *GenerationError where there is
+// none to go back to, *UnavailableError as of Switch.
+func (a *App) Rollback(ctx context.Context, view string, by string) (number int, err error) {
+	p, k, err := a.viewed(view)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkText("by", by); err != nil {
+		return 0, err
+	}
+	for {
+		l := p.lineage(view)
+		none := &GenerationError{View: view, Number: l.read, State: Reading, Reason: "no other was read before it"}
+		if len(l.switches) == 0 || l.switches[len(l.switches)-1].From == 0 {
+			return 0, none
+		}
+		last := l.switches[len(l.switches)-1]
+		if last.Back {
+			return l.read, nil
+		}
+		if g := l.find(last.From); g == nil || g.Retired != nil {
+			none.Reason = fmt.Sprintf("generation %d, which was read before it, is retired", last.From)
+			return 0, none
+		}
+		if g := l.find(last.From); !p.carried(k, g.Version) {
+			return 0, &GenerationError{View: view, Number: g.Number, State: Ready,
+				Reason: fmt.Sprintf("no process carries version %d, so it has not been followed; force a switch to it with a reason, if it is good enough", g.Version)}
+		}
+		if err := a.mayBeRead(ctx, p, k, last.From, true); err != nil {
+			return 0, err
+		}
+		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.turns + 1, From: l.read, To: last.From, Back: true, By: by, At: a.cfg.Clock.Now().UTC()}.Record())
+		if took || err != nil {
+			return last.From, err
+		}
+	}
+}
+
+// Retire gives a generation up that is not read: its tasks end, and what the stores,
+// the snapshots and its shuffle hold of it is deleted once no query can be reading it.
+// Errors: ErrUnknown, ErrInvalid, *GenerationError, *UnavailableError as of Switch.
+func (a *App) Retire(ctx context.Context, view string, number int, by string) error {
+	p, _, err := a.viewed(view)
+	if err != nil {
+		return err
+	}
+	if err := checkText("by", by); err != nil {
+		return err
+	}
+	for {
+		l := p.lineage(view)
+		g := l.find(number)
+		switch {
+		case g == nil:
+			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
+		case g.Retired != nil:
+			return nil
+		case l.read == number:
+			return &GenerationError{View: view, Number: number, State: Reading, Reason: "switch to another one first"}
+		}
+		took, err := a.propose(ctx, p, control.Retired{View: view, Number: number, By: by, At: a.cfg.Clock.Now().UTC()}.Record())
+		if took || err != nil {
+			return err
+		}
+	}
+}
+
+// viewed returns a view as this process keeps it.
+func (a *App) viewed(name string) (*process, *kept, error) {
+	if _, ok := a.views[name]; !ok {
+		return nil, nil, fmt.Errorf("%w view %q", ErrUnknown, name)
+	}
+	p, err := a.now()
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, p.views[name], nil
+}
+
+// propose is Catalogue.Propose with a caller's bound and error.
+func (a *App) propose(ctx context.Context, p *process, r eventlog.Record) (took bool, err error) {
+	within, cancel := context.WithTimeout(ctx, a.cfg.CommandWait)
+	defer cancel()
+	if took, err = p.catalogue.Propose(within, r); err != nil {
+		a.cfg.Logger.Warn("a change of a view's generations is not known to be in the control log", "err", err)
+		return false, &UnavailableError{Reason: "the control log did not answer; ask which generations there are, and again for what is missing", Unresolved: true, RetryAfter: retryAfter}
+	}
+	return took, nil
+}
+
+func checkText(name, text string) error {
+	if len(text) > control.MaxText {
+		return fmt.Errorf("%w %s: %d bytes; want at most %d", ErrInvalid, name, len(text), control.MaxText)
+	}
+	return nil
+}
+
+func checkSwitch(s Switch) error {
+	if s.Force && strings.TrimSpace(s.Reason) == "" {
+		return fmt.Errorf("%w switch: force needs a reason, which is recorded", ErrInvalid)
+	}
+	if err := checkText("reason", s.Reason); err != nil {
+		return err
+	}
+	return checkText("by", s.By)
+}
+
+// kept returns how many generations are not retired.
+func (l *lineage) kept() (n int) {
+	for i := range l.generations {
+		if l.generations[i].Retired == nil {
+			n++
+		}
+	}
+	return n
 }

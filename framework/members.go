@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
@@ -51,11 +53,15 @@ func (a *App) self(r Resources) control.Member {
 	}
 	url, _ := control.Address(addr) // it was checked, or is empty
 	host, _ := os.Hostname()        // empty: loopback addresses are not used
+	carried := make(map[string][]int, len(a.versions))
+	for name, versions := range a.versions {
+		carried[name] = slices.Sorted(maps.Keys(versions))
+	}
 	return control.Member{Process: clock.NewID(a.cfg.Clock), Instance: r.Instance, Address: url, Host: host,
-		Started: a.cfg.Clock.Now().UTC()}
+		Started: a.cfg.Clock.Now().UTC(), Views: carried}
 }
 
-// list makes p's catalogue of the processes.
+// list makes p's catalogue of the processes and the views' generations.
 func (a *App) list(ctx context.Context, p *process) error {
 	topic := eventlog.Topic{Name: a.cfg.App + ".control", Partitions: 1}
 	if err := p.Log.Ensure(ctx, topic); err != nil {
@@ -71,7 +77,7 @@ func (a *App) list(ctx context.Context, p *process) error {
 // may not be the owner any more.
 func (a *App) Locate(aggregate, id string) Place {
 	p := a.process.Load()
-	if p == nil || p.catalogue == nil {
+	if p == nil || !p.shared {
 		return Place{Here: true} // or not at all yet, which whoever asks is told
 	}
 	n := eventlog.PartitionOf(partition.Key(aggregate, id), len(p.stations))
@@ -99,7 +105,7 @@ func (a *App) Members() []Member {
 	switch {
 	case p == nil:
 		return nil
-	case p.catalogue == nil:
+	case !p.shared:
 		return []Member{{Member: p.self, Partitions: all(len(p.stations))}}
 	}
 	return p.catalogue.Members()

@@ -1,14 +1,12 @@
 package framework
 
 import (
-	"fmt"
-
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 )
 
 // Notify sends to c once, if it has room, as soon as the answer to q may be another
-// than it is now: a partition of the views that it is made of has moved, or the
-// application has stopped. Call it before Ask, and nothing that Ask does not show yet
+// than it is now: a partition of the views that it is made of has moved, a view was
+// switched, or the application has stopped. Call it before Ask, and nothing that Ask does not show yet
 // is missed:
 //
 //	forget, err := app.Notify("tribe-card", q, c)
@@ -21,24 +19,29 @@ import (
 // Notify was told, and is to be called in any case. Errors: ErrUnknown, and
 // *cluster.UnavailableError while the application does not run.
 func (a *App) Notify(view string, q Query, c chan<- struct{}) (forget func(), err error) {
-	v, ok := a.views[view]
-	if !ok {
-		return nil, fmt.Errorf("%w view %q", ErrUnknown, view)
-	}
-	p, err := a.now()
+	p, k, err := a.viewed(view)
 	if err != nil {
 		return nil, err
 	}
 	q.Partitions = a.cfg.Partitions
-	tasks := p.views[v.Name].read(v.Partition, q)
-	for _, r := range v.Reads {
-		tasks = append(tasks, p.views[r.View].read(r.Partition, q)...)
+	reading := p.catalogue.Reading()
+	f, err := k.read(reading)
+	if err != nil {
+		return nil, err
+	}
+	tasks := f.read(f.view.Partition, q)
+	for _, r := range f.view.Reads {
+		of, err := p.views[r.View].read(reading)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, of.read(r.Partition, q)...)
 	}
 	for _, t := range tasks {
 		t.Notify(c)
 	}
 	p.waiters.Add(c)
-	if a.process.Load() != p { // it stopped, and may not have seen c
+	if a.process.Load() != p || !p.catalogue.Reading().Same(reading) { // it stopped, or has switched, and may not have seen c
 		p.waiters.Wake()
 	}
 	return func() {

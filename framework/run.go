@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -13,7 +12,6 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
-	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/waiters"
 )
 
@@ -22,13 +20,14 @@ type process struct {
 	Resources
 	topic    string
 	stations []*station                // by partition
-	views    map[string]*following     // by name
+	views    map[string]*kept          // by name
 	effects  map[string][]*stream.Task // by effect, then partition
 	assigned atomic.Bool               // this process knows which partitions are its own
 	logLost  atomic.Pointer[error]     // why the log does not answer; nil while it does
 
 	self      control.Member
-	catalogue *cluster.Catalogue // of the other processes; nil where there can be none
+	shared    bool // with other processes
+	catalogue *cluster.Catalogue
 
 	waiters waiters.List // of Notify; woken when it stops
 }
@@ -51,7 +50,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeResources(r)) }()
 	p := &process{Resources: r, topic: a.cfg.App + ".events", self: a.self(r),
-		views: make(map[string]*following), effects: make(map[string][]*stream.Task)}
+		views: make(map[string]*kept), effects: make(map[string][]*stream.Task)}
 	if err := a.checkOffsets(r.Log); err != nil {
 		return err
 	}
@@ -59,16 +58,24 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	shared, several := r.Log.(eventlog.Assigner)
-	if several {
-		if err := a.list(ctx, p); err != nil {
-			return err
-		}
+	p.shared = several
+	if err := a.list(ctx, p); err != nil {
+		return err
 	}
-	var attending sync.WaitGroup
-	defer attending.Wait()
+	defer background(p.catalogue.Run)() // once nothing is served any more
+	if err := p.catalogue.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("framework: %w", err)
+	}
 	lasting, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	if err := a.furnish(lasting, p); err != nil {
+	defer p.letGo()
+	if err := a.furnish(ctx, lasting, p); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	a.process.Store(p)
@@ -76,11 +83,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 		a.process.Store(nil)
 		p.waiters.Wake()
 	}()
-	for _, f := range p.views {
-		if f.fills != nil {
-			attending.Go(func() { f.attend(lasting, p, a.cfg.Clock) })
-		}
-	}
+	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
+	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
 	if several {
 		return p.share(ctx, shared, a.cfg.App)
 	}
@@ -94,10 +98,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 // checkReads returns an error for a view that is made of one which is not
 // registered.
 func (a *App) checkReads() error {
-	for _, v := range a.Views() {
-		for _, r := range v.Reads {
-			if _, ok := a.views[r.View]; !ok {
-				return fmt.Errorf("framework: view %s shows documents of view %s: give both to projections.Register", v.Name, r.View)
+	for _, current := range a.Views() {
+		for _, v := range a.versions[current.Name] {
+			for _, r := range v.Reads {
+				if _, ok := a.views[r.View]; !ok {
+					return fmt.Errorf("framework: view %s shows documents of view %s: give both to projections.Register", v.Name, r.View)
+				}
 			}
 		}
 	}
@@ -121,18 +127,19 @@ func closeResources(r Resources) error {
 	return r.Close()
 }
 
-// furnish makes the tasks of all views and effects, and a station for each
-// partition. ctx is to outlast them.
-func (a *App) furnish(ctx context.Context, p *process) (err error) {
-	for _, v := range a.Views() {
-		if p.views[v.Name], err = a.follow(ctx, p, v); err != nil {
-			return fmt.Errorf("view %s: %w", v.Name, err)
+// furnish makes a station for each partition, and the tasks of all effects and
+// generations of views for them, within ctx. The tasks last until lasting ends.
+func (a *App) furnish(ctx, lasting context.Context, p *process) (err error) {
+	for name, v := range a.views {
+		p.views[name] = newKept(v, a.versions[name])
+		if err := a.begin(ctx, p, p.views[name]); err != nil {
+			return err
 		}
 	}
 	if len(a.effects) > 0 {
 		metrics := newEffectMetrics(a.cfg.Metrics)
 		for _, e := range a.Effects() {
-			if p.effects[e.Name], err = a.act(ctx, p, e, metrics.of(e.Name)); err != nil {
+			if p.effects[e.Name], err = a.act(lasting, p, e, metrics.of(e.Name)); err != nil {
 				return fmt.Errorf("effect %s: %w", e.Name, err)
 			}
 		}
@@ -141,18 +148,12 @@ func (a *App) furnish(ctx context.Context, p *process) (err error) {
 	for n := range int32(a.cfg.Partitions) {
 		owner.Partition = n
 		s := &station{config: owner}
-		for _, f := range p.views {
-			s.tasks = append(s.tasks, f.sources[n])
-			if f.fills != nil {
-				s.tasks = append(s.tasks, f.fills[n])
-			}
-		}
 		for _, tasks := range p.effects {
 			s.effects = append(s.effects, tasks[n])
 		}
 		p.stations = append(p.stations, s)
 	}
-	return nil
+	return a.arrange(lasting, p)
 }
 
 func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
@@ -170,22 +171,16 @@ func (a *App) ownerConfig(p *process) cluster.OwnerConfig {
 		Memory:  partition.Memory{Age: a.cfg.RememberAge, Number: a.cfg.RememberCount},
 		Metrics: cluster.NewMetrics(a.cfg.Metrics),
 	}
-	if p.catalogue != nil {
+	if p.shared {
 		cfg.Claimed = p.catalogue.Claimed
 	}
 	return cfg
 }
 
-// generation returns the generation of a view that is kept and read: that of its
-// version.
-func (a *App) generation(name string) view.Generation {
-	return view.Generation{App: a.cfg.App, View: name, Number: max(a.views[name].Version, 1)}
-}
-
 // Unready returns the reasons why the application is not ready, none if it is:
-// every partition assigned to this process is served, every view has passed the
-// end that the log had at start, so has what is known of other processes, and no
-// effect of these partitions has stopped for good. One that lags or waits keeps
+// every partition assigned to this process is served, every view, in the generation
+// that is read, has passed the end that the log had at start, so has what is known of
+// other processes, and no effect of these partitions has stopped for good. One that lags or waits keeps
 // nobody from being served.
 func (a *App) Unready() []string {
 	p := a.process.Load()
@@ -196,10 +191,8 @@ func (a *App) Unready() []string {
 	if !p.assigned.Load() {
 		why = append(why, "waiting for the other processes to share the partitions")
 	}
-	if p.catalogue != nil {
-		if err := p.catalogue.Err(); err != nil {
-			why = append(why, err.Error())
-		}
+	if err := p.catalogue.Err(); err != nil {
+		why = append(why, err.Error())
 	}
 	if lost := p.logLost.Load(); lost != nil {
 		why = append(why, fmt.Sprintf("the log does not answer: %v", *lost))
@@ -209,8 +202,11 @@ func (a *App) Unready() []string {
 			why = append(why, fmt.Sprintf("partition %d is not served: %s", n, o.Status().Reason))
 		}
 	}
-	for _, f := range p.views {
-		if err := f.whole(); err != nil {
+	reading := p.catalogue.Reading()
+	for _, k := range p.views {
+		if f, err := k.read(reading); err != nil {
+			why = append(why, err.Error())
+		} else if err := f.whole(); err != nil {
 			why = append(why, err.Error())
 		}
 	}

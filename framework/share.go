@@ -5,57 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
-	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
-
-// station is one partition in this process: it is served, its views are written
-// and its effects run here, or another process does so and the views are watched.
-type station struct {
-	config  cluster.OwnerConfig
-	tasks   []*stream.Task
-	effects []*stream.Task
-	owner   atomic.Pointer[cluster.Owner] // nil: another process's
-	leave   func()                        // ends what start began, and waits for it
-}
-
-// start begins to serve, or to watch.
-func (s *station) start(serve bool) {
-	serving, stopServing := context.WithCancel(context.Background())
-	following, stopFollowing := context.WithCancel(context.Background())
-	var owner, tasks sync.WaitGroup
-	if serve {
-		o := cluster.NewOwner(s.config)
-		s.owner.Store(o)
-		owner.Go(func() { o.Run(serving) })
-	}
-	for _, t := range s.tasks {
-		tasks.Go(func() {
-			if serve {
-				t.Run(following)
-			} else {
-				t.Watch(following)
-			}
-		})
-	}
-	if serve {
-		for _, d := range s.effects {
-			tasks.Go(func() { d.Run(following) })
-		}
-	}
-	s.leave = func() { // the owner first, so that views may see what it accepted last
-		s.owner.Store(nil)
-		stopServing()
-		owner.Wait()
-		stopFollowing()
-		tasks.Wait()
-	}
-}
 
 // share serves what a group assigns to this process until ctx ends.
 func (p *process) share(ctx context.Context, log eventlog.Assigner, group string) (err error) {
@@ -64,11 +18,7 @@ func (p *process) share(ctx context.Context, log eventlog.Assigner, group string
 		return fmt.Errorf("join the processes of %s: %w", group, err)
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	listed, end := context.WithCancel(context.Background())
-	var listing sync.WaitGroup
-	listing.Go(func() { p.catalogue.Run(listed) })
-	defer listing.Wait()
-	defer end() // once nothing is served any more
+	p.catalogue.Announce()
 	p.assign(nil)
 	defer p.stop()
 	var pings sync.WaitGroup
@@ -112,13 +62,11 @@ func (p *process) assign(mine []int32) {
 	}
 	var changes sync.WaitGroup
 	for n, s := range p.stations {
-		if s.leave != nil && serve[int32(n)] == (s.owner.Load() != nil) {
+		if s.stands(serve[int32(n)]) {
 			continue
 		}
 		changes.Go(func() {
-			if s.leave != nil {
-				s.leave()
-			}
+			s.leave()
 			s.start(serve[int32(n)])
 		})
 	}
@@ -129,9 +77,7 @@ func (p *process) assign(mine []int32) {
 func (p *process) stop() {
 	var ends sync.WaitGroup
 	for _, s := range p.stations {
-		if s.leave != nil {
-			ends.Go(s.leave)
-		}
+		ends.Go(s.leave)
 	}
 	ends.Wait()
 }

@@ -40,7 +40,7 @@ func (f *Feed[E]) register(app *framework.App) error {
 	}
 	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
 		Reads:    f.Cards.reads(),
-		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page})
+		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page, Drop: dropSets})
 	return nil
 }
 

@@ -24,8 +24,7 @@ func trace[T any](f framework.Following, in *stream.Stream[T]) {
 	if f.MarkEvery == 0 {
 		return
 	}
-	source := f.Generation
-	source.View += ".source"
+	source := sourceOf(f.Generation)
 	stream.Trace(in, "progress", f.MarkEvery, func(n int32) stream.Marker {
 		return &sink{store: f.Documents, generation: source, number: n}
 	})
@@ -91,6 +90,26 @@ func (s *sink) look(ctx context.Context) (view.Mark, error) {
 		return view.Mark{}, fmt.Errorf("read the mark of view %s, partition %d: %w", s.generation.View, s.number, err)
 	}
 	return marks[0], nil
+}
+
+// sourceOf names what holds how far the sources of a generation have come.
+func sourceOf(g view.Generation) view.Generation {
+	g.View += ".source"
+	return g
+}
+
+// dropSets deletes the sets of a generation.
+func dropSets(ctx context.Context, r framework.Resources, g view.Generation) error {
+	return drop(ctx, r, r.Documents, g, true)
+}
+
+// drop deletes a generation from its store and, behind a shuffle, how far its sources
+// have come.
+func drop(ctx context.Context, r framework.Resources, from view.Store, g view.Generation, shuffled bool) error {
+	if err := from.Drop(ctx, g); err != nil || !shuffled {
+		return err
+	}
+	return r.Documents.Drop(ctx, sourceOf(g))
 }
 
 // decode makes of a valid event what a fold takes; ok is false for the events of

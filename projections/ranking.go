@@ -32,7 +32,7 @@ func (r *Ranking[E]) register(app *framework.App) error {
 	}
 	app.AddView(framework.View{Name: r.Name, Version: r.Version, Kind: framework.Ranking, Item: r.Cards.item(),
 		Reads:    r.Cards.reads(),
-		Topology: r.topology, Shuffle: sets, Partition: setPartition, Answer: r.page})
+		Topology: r.topology, Shuffle: sets, Partition: setPartition, Answer: r.page, Drop: dropSets})
 	return nil
 }
 

@@ -98,7 +98,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Refolded: refolded[D]()}
+		Topology: v.topology, Drop: v.drop, Refolded: refolded[D]()}
 	if v.Key != nil {
 		out.Shuffle = keys
 	}
@@ -119,6 +119,14 @@ func (v *View[D, E]) declare() (framework.View, error) {
 	cards := v.cards()
 	out.Partition = func(q framework.Query) (int32, bool) { return cards.ref(q.Key, q.Partitions).Partition, true }
 	return out, nil
+}
+
+// drop deletes the documents of a generation.
+func (v *View[D, E]) drop(ctx context.Context, r framework.Resources, g view.Generation) error {
+	if v.Search != nil {
+		return drop(ctx, r, r.Search, g, v.Key != nil)
+	}
+	return drop(ctx, r, r.Documents, g, v.Key != nil)
 }
 
 func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
@@ -24,8 +25,9 @@ type CatalogueConfig struct {
 	Logger        *slog.Logger
 }
 
-// Catalogue is the control log at work in one process: it folds it, says that this
-// process is there and what it owns, and tells who owns the rest. Run makes it
+// Catalogue is the control log at work in one process: it folds it, tells who owns
+// what and which generations of the views are read, and takes what is proposed; once
+// Announce is called it says that this process is there and what it owns. Run makes it
 // work, once; the other methods may be called from anywhere.
 //
 // It compares what it would say with what it has folded, so an announcement is made
@@ -40,8 +42,13 @@ type Catalogue struct {
 	goal    int64            // the end at start; -1: not known yet
 	sent    int64            // one past what was announced last
 	claimed map[int32]uint64 // epochs of this process's claims
+	told    bool             // Announce was called
 	joined  bool             // this process was read back as a member
 	stopped error            // why the log is not followed any more
+
+	changed   chan struct{} // closed when the fold has moved, or stops for good
+	proposals map[*proposal]struct{}
+	reading   atomic.Pointer[Reading]
 }
 
 // leaveTimeout bounds how long the end of a process waits to be announced.
@@ -49,18 +56,31 @@ const leaveTimeout = time.Second
 
 // NewCatalogue returns a catalogue that does nothing until Run.
 func NewCatalogue(cfg CatalogueConfig) *Catalogue {
-	return &Catalogue{cfg: cfg, wake: make(chan struct{}, 1), fold: control.New(), goal: -1, claimed: make(map[int32]uint64)}
+	c := &Catalogue{cfg: cfg, wake: make(chan struct{}, 1), fold: control.New(), goal: -1, claimed: make(map[int32]uint64),
+		changed: make(chan struct{}), proposals: make(map[*proposal]struct{})}
+	c.reading.Store(&Reading{Offset: -1})
+	return c
 }
 
-// Run follows the log and announces until ctx ends; then it announces that the
-// process leaves, for which it waits one second at most. A failure that cannot pass
-// is logged once and shown by Err.
+// Run follows the log, and announces what Announce allows, until ctx ends; then it
+// announces that the process leaves, for which it waits one second at most. A failure
+// that cannot pass is logged once and shown by Err.
 func (c *Catalogue) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { c.follow(ctx) })
 	work.Go(func() { c.announce(ctx) })
 	work.Wait()
 	c.leave(ctx)
+}
+
+// Announce lets the process say that it is there, and what it owns. Where several
+// share the partitions it is called once this one has joined them, and so has put an
+// earlier run of its instance out.
+func (c *Catalogue) Announce() {
+	c.mu.Lock()
+	c.told = true
+	c.mu.Unlock()
+	c.look()
 }
 
 // Claimed says that this process's claim of a partition was read back as valid.
@@ -122,6 +142,7 @@ func (c *Catalogue) follow(ctx context.Context) {
 		case permanent(err):
 			c.mu.Lock()
 			c.stopped = err
+			c.stir()
 			c.mu.Unlock()
 			c.cfg.Logger.Error("control log stopped", "topic", c.cfg.Topic, "err", err)
 			return
@@ -167,6 +188,7 @@ func (c *Catalogue) aim(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	c.goal = end
+	c.stir()
 	c.mu.Unlock()
 	c.look()
 	return nil
@@ -175,10 +197,12 @@ func (c *Catalogue) aim(ctx context.Context) error {
 func (c *Catalogue) take(records []eventlog.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.stir()
 	for i := range records {
 		if err := c.fold.Step(&records[i]); err != nil {
 			return err
 		}
+		c.answer(&records[i])
 	}
 	return nil
 }
@@ -224,7 +248,7 @@ func (c *Catalogue) announce(ctx context.Context) {
 func (c *Catalogue) due() (records []eventlog.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped != nil || c.goal < 0 || c.fold.Next() < max(c.goal, c.sent) {
+	if !c.told || c.stopped != nil || c.goal < 0 || c.fold.Next() < max(c.goal, c.sent) {
 		return nil
 	}
 	self := c.cfg.Self.Process

@@ -36,9 +36,9 @@ const (
 
 // Config returns a configuration whose log lies in folder dir, which is made if
 // it is missing. One process uses a folder at a time: a second one's Run fails
-// with a *boltlog.InUseError within seconds.
+// with a *boltlog.InUseError within seconds. It sets ReplaceViews.
 func Config(dir string) framework.Config {
-	return framework.Config{Open: func(context.Context) (framework.Resources, error) {
+	return framework.Config{ReplaceViews: true, Open: func(context.Context) (framework.Resources, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return framework.Resources{}, fmt.Errorf("make the data folder: %w; name another one", err)
 		}

@@ -42,6 +42,13 @@ func NewPositions(at ...Position) Positions {
 
 func (p Positions) add(a Position) { p.Offsets[a.Partition] = max(a.Offset, p.Offsets[a.Partition]) }
 
+// WithControl returns p with the offset of the control log, at least 0, that goes with
+// it. They share their Offsets.
+func (p Positions) WithControl(offset int64) Positions {
+	p.control = offset + 1
+	return p
+}
+
 // Join returns the places that lie behind both: of each partition, and of the
 // control log, the greater offset.
 func (p Positions) Join(o Positions) Positions {

@@ -39,7 +39,7 @@ func StartOn(t testing.TB, log eventlog.Log, register func(*framework.App)) (*fr
 	t.Helper()
 	clock := NewClock()
 	app := framework.New(framework.Config{App: "test", Partitions: 4, Clock: clock,
-		CheckDecisions: true, Logger: slog.New(slog.DiscardHandler),
+		CheckDecisions: true, ReplaceViews: true, Logger: slog.New(slog.DiscardHandler),
 		Open: func(context.Context) (framework.Resources, error) { return embedded.With(log) }})
 	register(app)
 	ctx, stop := context.WithCancel(context.Background())

@@ -118,8 +118,15 @@ type Identity struct {
 // name may hold is escaped as '_' and two hexadecimal digits; a part that is
 // longer than 80 bytes then has its SHA-256 in the place of its end.
 func (id Identity) Prefix() string {
-	return escape(id.App) + "/" + escape(id.Operator) + "/v" + strconv.Itoa(id.Version) + "/" +
-		escape(id.Topic) + "/" + strconv.Itoa(int(id.Partition)) + "/"
+	return id.Fold() + escape(id.Topic) + "/" + strconv.Itoa(int(id.Partition)) + "/"
+}
+
+// Fold returns what the names of all blobs of one version of an operator's fold begin
+// with, whatever topic and partition it folds:
+//
+//	app/operator/v1/
+func (id Identity) Fold() string {
+	return escape(id.App) + "/" + escape(id.Operator) + "/v" + strconv.Itoa(id.Version) + "/"
 }
 
 // escape makes a segment of s. Only a shortened one holds "..".

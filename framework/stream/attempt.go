@@ -35,6 +35,8 @@ type attempt struct {
 	committed  int64 // the progress that is known to be committed
 	committing bool
 	progressed time.Time // when progress was last committed
+
+	pace pace
 }
 
 // ack is what came of an append, or of a step of something else that ran beside
@@ -240,6 +242,7 @@ func (a *attempt) loop() error {
 		var tock <-chan time.Time
 		switch {
 		case a.full():
+		case len(a.rest) > 0 && a.pace.rest != nil:
 		case len(a.rest) > 0:
 			if err := a.fold(); err != nil {
 				return err
@@ -259,10 +262,14 @@ func (a *attempt) loop() error {
 				return err
 			}
 			continue
+		case <-a.pace.rest:
+			a.rested()
+			continue
 		default:
 			if a.encoding() {
 				continue
 			}
+			a.caughtUp()
 			tock = a.cfg.Clock.After(a.patience())
 		}
 		select {
@@ -274,6 +281,8 @@ func (a *attempt) loop() error {
 			if err := a.settle(k); err != nil {
 				return err
 			}
+		case <-a.pace.rest:
+			a.rested()
 		case <-tock:
 		case <-a.ctx.Done():
 			return a.ctx.Err()
@@ -291,13 +300,14 @@ func (a *attempt) take(r run) error {
 
 // fold folds the next slice of the run under way.
 func (a *attempt) fold() error {
-	n := min(len(a.rest), slice)
+	n := min(len(a.rest), a.slice())
 	part := a.rest[:n]
 	a.rest = a.rest[n:]
 	if err := a.core.feed(part); err != nil {
 		return finally(err)
 	}
 	a.update(func(s *TaskStatus) { s.Next = a.core.next })
+	a.pay(n)
 	return nil
 }
 

@@ -43,8 +43,11 @@ type Config struct {
 	// MaxWaiting bounds the bytes of a task's outputs that are not acknowledged, 100
 	// counted for each record beside its own: beyond it the task waits. Default 4 MiB.
 	MaxWaiting int
-	Clock      clock.Clock  // default: the machine's
-	Logger     *slog.Logger // default: nowhere
+	// Rate bounds the records a second that each task of a source takes until it has
+	// caught up with its topic once; then it takes what comes. Default: no bound.
+	Rate   float64
+	Clock  clock.Clock  // default: the machine's
+	Logger *slog.Logger // default: nowhere
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -60,7 +63,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		return c, errors.New("stream: Config.Log is nil; open one, such as kafkalog's")
 	}
-	if min(c.SnapshotEvery, c.TransactEvery, c.ProgressEvery, c.AppendTimeout) < 0 || c.MaxWaiting < 0 {
+	if min(c.SnapshotEvery, c.TransactEvery, c.ProgressEvery, c.AppendTimeout) < 0 || c.MaxWaiting < 0 || c.Rate < 0 {
 		return c, errors.New("stream: a time or bound in Config is negative")
 	}
 	return c, nil
@@ -169,6 +172,45 @@ func (r *Runner) Tasks(ctx context.Context) (map[string][]*Task, error) {
 		}
 	}
 	return all, nil
+}
+
+// DropShuffles deletes the shuffles of the topology's version, whose tasks must have
+// ended everywhere. A log that cannot, being no eventlog.Deleter, keeps them.
+func (r *Runner) DropShuffles(ctx context.Context) error {
+	log, can := r.cfg.Log.(eventlog.Deleter)
+	if !can {
+		return nil
+	}
+	for _, s := range r.topology.stages {
+		if s.topic != "" {
+			continue
+		}
+		if err := log.Delete(ctx, s.shuffleTopic()); err != nil {
+			return fmt.Errorf("delete topic %s: %w", s.shuffleTopic(), err)
+		}
+	}
+	return nil
+}
+
+// DropSnapshots deletes the snapshots of the topology's version that lie in
+// Config.Snapshots. Its tasks must have ended.
+func (r *Runner) DropSnapshots(ctx context.Context) error {
+	if r.cfg.Snapshots == nil {
+		return nil
+	}
+	for _, s := range r.topology.stages {
+		prefix := s.identity(0).Fold()
+		names, err := r.cfg.Snapshots.List(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("list the snapshots below %s: %w", prefix, err)
+		}
+		for _, name := range names {
+			if err := r.cfg.Snapshots.Delete(ctx, name); err != nil {
+				return fmt.Errorf("delete snapshot %s: %w", name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // prepare makes the shuffles and returns how many partitions each topic has.

@@ -24,9 +24,11 @@ func newSnapshots(a *attempt) *snapshots {
 }
 
 // identity says whose the task's snapshots are.
-func (a *attempt) identity() snapshot.Identity {
-	return snapshot.Identity{App: a.stage.of.Name, Operator: a.stage.name, Topic: a.stage.input(), Partition: a.part,
-		Version: int(a.stage.of.version()), State: a.stage.stateOf()}
+func (a *attempt) identity() snapshot.Identity { return a.stage.identity(a.part) }
+
+func (s *stage) identity(part int32) snapshot.Identity {
+	return snapshot.Identity{App: s.of.Name, Operator: s.name, Topic: s.input(), Partition: part,
+		Version: int(s.of.version()), State: s.stateOf()}
 }
 
 func buffered(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 256<<10) }

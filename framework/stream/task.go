@@ -26,6 +26,7 @@ type Task struct {
 
 	marked int64 // what its stores held when they were last heard of
 	opened bool  // they were
+	caught bool  // it has reached the end of its input once: Config.Rate does not hold any more
 
 	waiting atomic.Int32  // callers in Wait
 	waits   chan struct{} // tells Watch of one; holds one

@@ -144,8 +144,12 @@ func TestAHeartbeatIsAsTheReferenceSays(t *testing.T) {
 
 func TestTheControlLogIsAsTheReferenceSays(t *testing.T) {
 	text := section(t, "doc/reference/formats.md", "## Control log (format 1)")
-	m := control.Member{Process: id(1), Instance: "i", Address: "http://a", Host: "h", Started: envelope.Time}
-	for kind, r := range map[string]eventlog.Record{"member": m.Record(), "left": m.Left(), "owner": control.Owner{Partition: 3, Epoch: 7, Process: id(1)}.Record()} {
+	m := control.Member{Process: id(1), Instance: "i", Address: "http://a", Host: "h", Started: envelope.Time, Views: map[string][]int{"v": {1}}}
+	for kind, r := range map[string]eventlog.Record{"member": m.Record(), "left": m.Left(), "owner": control.Owner{Partition: 3, Epoch: 7, Process: id(1)}.Record(),
+		"generation": control.Generation{View: "v", Number: 2, Version: 2, Rate: 9, By: "b"}.Record(),
+		"switch":     control.Switch{View: "v", Turn: 1, To: 2, Forced: true, Back: true, Reason: "r", By: "b"}.Record(),
+		"retired":    control.Retired{View: "v", Number: 1, By: "b"}.Record(), "dropped": control.Dropped{View: "v", Number: 1}.Record(),
+		"cut": control.Cut{View: "v", ID: id(2), Generations: []int{1}}.Record(), "released": control.Released{ID: id(2)}.Record()} {
 		row := cells(text)[slices.IndexFunc(cells(text), func(row []string) bool { return row[0] == kind })]
 		if len(r.Header) != 2 || r.Header[0] != 1 || strconv.Itoa(int(r.Header[1])) != row[1] || len(r.Key) > 0 {
 			t.Errorf("%s: header %v, key %q", kind, r.Header, r.Key)

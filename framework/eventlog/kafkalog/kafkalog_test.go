@@ -23,6 +23,10 @@ func TestWhatTheClusterHoldsIsListed(t *testing.T) {
 	eventlogtest.List(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }
 
+func TestTopicsAreDeleted(t *testing.T) {
+	eventlogtest.Delete(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
+}
+
 func TestOffsets(t *testing.T) {
 	eventlogtest.Offsets(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 const (
@@ -353,3 +354,23 @@ func unfit(found map[string]string) (problems, settings []string) {
 	})
 	return problems, settings
 }
+
+// Delete implements [eventlog.Deleter].
+func (l *Log) Delete(ctx context.Context, topic string) error {
+	ctx, cancel := l.bound(ctx)
+	defer cancel()
+	if _, err := l.admin.DeleteTopic(ctx, topic); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return l.closed(fmt.Errorf("delete topic %s: %w", topic, err))
+	}
+	for pause := (clock.Backoff{}); ; { // brokers hear of it one after the other
+		_, err := l.describe(ctx, topic)
+		if errors.Is(err, eventlog.ErrUnknownTopic) {
+			return nil
+		}
+		if err := clock.Sleep(ctx, clock.System, pause.Next(clock.System)); err != nil {
+			return l.closed(fmt.Errorf("delete topic %s: it is still there: %w", topic, err))
+		}
+	}
+}
+
+var _ eventlog.Deleter = (*Log)(nil)

@@ -12,6 +12,10 @@ func TestConformance(t *testing.T) {
 	eventlogtest.Run(t, func(*testing.T) eventlog.Log { return memlog.New() })
 }
 
+func TestTopicsAreDeleted(t *testing.T) {
+	eventlogtest.Delete(t, func(*testing.T) eventlog.Log { return memlog.New() })
+}
+
 func TestOffsets(t *testing.T) {
 	eventlogtest.Offsets(t, func(*testing.T) eventlog.Log { return memlog.New() })
 }

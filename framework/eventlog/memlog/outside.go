@@ -102,6 +102,26 @@ func (l *Log) Remake(topic string) {
 	}
 }
 
+// Delete implements [eventlog.Deleter].
+func (l *Log) Delete(ctx context.Context, topic string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := ctx.Err()
+	if l.closed {
+		err = eventlog.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("delete topic %s: %w", topic, err)
+	}
+	for _, p := range l.topics[topic] {
+		close(p.changed)
+		p.changed = make(chan struct{}) // a batch that is under way may land yet
+	}
+	delete(l.topics, topic)
+	delete(l.ids, topic)
+	return nil
+}
+
 func (s *store) made(topic string, partitions int) {
 	s.topics[topic] = newPartitions(partitions)
 	s.created++

@@ -1,0 +1,139 @@
+package framework
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/drivetrain-go/drivetrain/framework/cluster"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
+)
+
+// station is one partition in this process: it is served, its views are written
+// and its effects run here, or another process does so and the views are watched.
+type station struct {
+	config  cluster.OwnerConfig
+	effects []*stream.Task
+	owner   atomic.Pointer[cluster.Owner] // nil: another process's
+
+	mu      sync.Mutex
+	started bool
+	serves  bool
+	tasks   map[*stream.Task]*job
+	leaving func() // ends owner and effects; nil: there are none
+}
+
+// job is a view's task at a station.
+type job struct {
+	runs bool   // where the station serves; else it is always watched
+	end  func() // ends it, and waits for that; nil: it is not at work
+}
+
+// add puts a task to work, now or when the station starts. runs says whether this
+// process can fold for it.
+func (s *station) add(t *stream.Task, runs bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tasks == nil {
+		s.tasks = make(map[*stream.Task]*job)
+	}
+	j := &job{runs: runs}
+	s.tasks[t] = j
+	if s.started {
+		s.begin(t, j)
+	}
+}
+
+// remove ends a task, and waits for that.
+func (s *station) remove(t *stream.Task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.tasks[t]; j != nil && j.end != nil {
+		j.end()
+	}
+	delete(s.tasks, t)
+}
+
+// begin lets a task work.
+func (s *station) begin(t *stream.Task, j *job) {
+	work := t.Watch
+	if s.serves && j.runs {
+		work = t.Run
+	}
+	j.end = background(work)
+}
+
+// background runs f until end is called, which waits for it.
+func background(f func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { f(ctx) })
+	return func() {
+		cancel()
+		work.Wait()
+	}
+}
+
+// stands reports whether the station serves, or watches, already.
+func (s *station) stands(serve bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started && s.serves == serve
+}
+
+// start begins to serve, or to watch.
+func (s *station) start(serve bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started, s.serves = true, serve
+	s.leaving = nil
+	if serve {
+		o := cluster.NewOwner(s.config)
+		s.owner.Store(o)
+		s.leaving = background(o.Run)
+	}
+	for t, j := range s.tasks {
+		s.begin(t, j)
+	}
+	if !serve {
+		return
+	}
+	serving := s.leaving
+	var ends []func()
+	for _, d := range s.effects {
+		ends = append(ends, background(d.Run))
+	}
+	s.leaving = func() {
+		serving()
+		endAll(ends)
+	}
+}
+
+// leave ends what start began, and waits for it: the owner first, so that views may
+// see what it accepted last.
+func (s *station) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.started {
+		return
+	}
+	s.owner.Store(nil)
+	if s.leaving != nil {
+		s.leaving()
+	}
+	var ends []func()
+	for _, j := range s.tasks {
+		ends = append(ends, j.end)
+		j.end = nil
+	}
+	endAll(ends)
+	s.started = false
+}
+
+func endAll(ends []func()) {
+	var all sync.WaitGroup
+	for _, end := range ends {
+		all.Go(end)
+	}
+	all.Wait()
+}
