@@ -48,6 +48,11 @@ type app interface {
 	Run(ctx context.Context) error
 	Unready() []string
 	Members() []framework.Member
+	Generations(ctx context.Context, view string) ([]framework.Generation, error)
+	Rebuild(ctx context.Context, view string, r framework.Rebuild) (number int, err error)
+	Switch(ctx context.Context, view string, number int, s framework.Switch) error
+	Rollback(ctx context.Context, view string, by string) (number int, err error)
+	Retire(ctx context.Context, view string, number int, by string) error
 	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
 	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)

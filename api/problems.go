@@ -36,6 +36,7 @@ var (
 	notAcceptable   = &kind{"not-acceptable", 406, "Not acceptable", "The answer is not to be had in the form that the header Accept asks for."}
 	tooSlow         = &kind{"request-timeout", 408, "Request too slow", "The request did not arrive in time. Nothing was done; send it again."}
 	tooLate         = &kind{"too-late-to-retry", 409, "Too late to retry", "The key's time lies before all outcomes that are remembered: the command may have run or not. Read the aggregate before sending it with a new key."}
+	wrongState      = &kind{"generation-state", 409, "Not with this generation now", "The view's generation cannot be built, read, left or given up as things are. Nothing was done; the detail says what keeps it, and what to do."}
 	conflict        = &kind{"conflict", 412, "Version conflict", "If-Match named another version than the aggregate has; expected and actual say which. Read it again and decide anew."}
 	tooLarge        = &kind{"too-large", 413, "Too large", "The body, or what the command would record, is beyond the limit. Nothing was done."}
 	wrongMedia      = &kind{"unsupported-media-type", 415, "Unsupported media type", "A body is sent as application/json, not compressed."}
@@ -52,7 +53,7 @@ var (
 )
 
 // kinds are all of them, by status.
-var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, notAcceptable, tooSlow, tooLate, conflict,
+var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, notAcceptable, tooSlow, tooLate, wrongState, conflict,
 	tooLarge, wrongMedia, invalid, rejected, keyReused, limited, internal, broken, unavailable, unresolved, notOwner, notReady}
 
 // uri is the kind's name on the wire.
@@ -107,6 +108,7 @@ func problemOf(err error) *problem {
 		lost *cluster.ConflictError
 		wait *cluster.UnavailableError
 		bad  *cluster.BrokenError
+		not  *framework.GenerationError
 	)
 	switch {
 	case errors.As(err, &p):
@@ -117,6 +119,8 @@ func problemOf(err error) *problem {
 		p = conflict.because("expected version %d, but the aggregate has version %d", lost.Expected, lost.Actual)
 		p.Expected, p.Actual = &lost.Expected, &lost.Actual
 		return p
+	case errors.As(err, &not):
+		return wrongState.because("%s", not.Error())
 	case errors.As(err, &bad):
 		return broken.because("%s", bad.Error())
 	case errors.As(err, &wait):

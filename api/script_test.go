@@ -29,20 +29,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // script is an app that answers as a test says.
 type script struct {
-	run     func(context.Context) error
-	unready []string
-	execute func(context.Context, framework.Call) (cluster.Result, error)
-	state   func(aggregate, id string, min eventlog.Positions) (cluster.State, error)
-	past    func(aggregate, id string, q framework.StateQuery) (cluster.State, error) // in place of state
-	history func(id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, error)
-	locate  func(aggregate, id string) framework.Place
-	told    string        // by Advertise
-	wait    time.Duration // for commands; 10 s
-	ask     func(view string, q framework.Query) (framework.Answer, error)
-	notify  func(c chan<- struct{}) (forget func(), err error)
-	log     io.Writer
-	metrics prometheus.Registerer
-	clock   stepClock
+	run         func(context.Context) error
+	unready     []string
+	execute     func(context.Context, framework.Call) (cluster.Result, error)
+	state       func(aggregate, id string, min eventlog.Positions) (cluster.State, error)
+	past        func(aggregate, id string, q framework.StateQuery) (cluster.State, error) // in place of state
+	history     func(id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, error)
+	locate      func(aggregate, id string) framework.Place
+	told        string        // by Advertise
+	wait        time.Duration // for commands; 10 s
+	ask         func(view string, q framework.Query) (framework.Answer, error)
+	notify      func(c chan<- struct{}) (forget func(), err error)
+	log         io.Writer
+	generations []framework.Generation
+	tend        func() error // how it fares with generations; well
+	metrics     prometheus.Registerer
+	clock       stepClock
 }
 
 var _ app = (*script)(nil)
@@ -115,6 +117,27 @@ func (s *script) Run(ctx context.Context) error {
 func (s *script) Advertise(addr string) error { s.told = addr; return nil }
 
 func (s *script) Members() []framework.Member { return nil }
+
+func (s *script) tended() error {
+	if s.tend == nil {
+		return nil
+	}
+	return s.tend()
+}
+
+func (s *script) Generations(context.Context, string) ([]framework.Generation, error) {
+	return s.generations, s.tended()
+}
+
+func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error) {
+	return 2, s.tended()
+}
+
+func (s *script) Switch(context.Context, string, int, framework.Switch) error { return s.tended() }
+
+func (s *script) Rollback(context.Context, string, string) (int, error) { return 1, s.tended() }
+
+func (s *script) Retire(context.Context, string, int, string) error { return s.tended() }
 
 func (s *script) Locate(aggregate, id string) framework.Place {
 	if s.locate == nil {

@@ -155,7 +155,8 @@ func (l *Log) lost(ctx context.Context, topic string, part int32) error {
 
 // Ensure implements [eventlog.Log]. A new topic keeps its records for ever and is
 // waited for, 30 s at most, until every broker knows it and each partition has a
-// leader. Of a topic that exists, all that does not fit is named at once.
+// leader; so is one of another process that a broker does not know yet. Of a topic
+// that exists, all that does not fit is named at once.
 func (l *Log) Ensure(ctx context.Context, t eventlog.Topic) error {
 	ctx, cancel := l.bound(ctx)
 	defer cancel()
@@ -285,6 +286,11 @@ func (l *Log) knows(ctx context.Context, node int32, topic string) error {
 // check compares a topic that exists with what an application needs.
 func (l *Log) check(ctx context.Context, t eventlog.Topic, partitions int) error {
 	found, err := l.configs(ctx, t.Name)
+	if missing(err) { // another process has just made the topic, and this broker does not know it yet
+		if err = l.usable(ctx, t); err == nil {
+			found, err = l.configs(ctx, t.Name)
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -189,6 +189,37 @@ func waitsFor(t *testing.T, key kmsg.Key) {
 	}
 }
 
+// A broker answers for a topic as soon as it knows it; the one that is asked next
+// may not know it yet.
+func TestEnsureWaitsForBrokersThatDoNotKnowATopicOfAnotherProcessYet(t *testing.T) {
+	cluster, log, _ := onFake(t, 1, kafkalog.Config{})
+	createTopic(t, cluster.ListenAddrs(), "theirs", 2, good())
+	settings := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Resource: "theirs", Err: kerr.UnknownTopicOrPartition})
+	known := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "theirs", Err: kerr.UnknownTopicOrPartition, Count: 6,
+		When: func(kmsg.Request) bool { return settings.Hits() > 0 }})
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: "theirs", Partitions: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if s, k := settings.Hits(), known.Hits(); s != 1 || k != 6 {
+		t.Errorf("ensure returned after %d of 1 refusals to tell settings, and %d of 6 to know the topic", s, k)
+	}
+	if _, err := log.Append(t.Context(), "theirs", 1, batch("x")); err != nil {
+		t.Errorf("the first append: %v", err)
+	}
+}
+
+func TestEnsureEndsWhereABrokerGoesOnNotKnowingATopic(t *testing.T) {
+	cluster, log, topic := onFake(t, 1, kafkalog.Config{})
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Resource: topic, Err: kerr.UnknownTopicOrPartition, Count: -1})
+	err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1})
+	if !errors.Is(err, kerr.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "ensure topic "+topic+": read its settings") {
+		t.Fatalf("error %v", err)
+	}
+	if n := fault.Hits(); n != 2 {
+		t.Errorf("asked %d times for the settings, want twice", n)
+	}
+}
+
 func TestEnsureTellsWhyACreationFails(t *testing.T) {
 	cluster, log, _ := onFake(t, 1, kafkalog.Config{})
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.PolicyViolation})
