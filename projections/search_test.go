@@ -11,6 +11,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/framework/view/blevestore"
@@ -119,8 +120,12 @@ func TestWhatASearchStoreHadLostIsFoundAsSoonAsTheViewIsWhole(t *testing.T) {
 		}
 	}
 	ready()
-	if _, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: "1", Command: "put", Body: []byte(`{"shelf":"a","title":"oak"}`)}); err != nil {
+	done, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: "1", Command: "put", Body: []byte(`{"shelf":"a","title":"oak"}`)})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := app.Ask(ctx, "search", framework.Query{Text: "oak", Min: eventlog.NewPositions(done.Position)}); err != nil {
+		t.Fatal(err) // what was never there cannot be lost
 	}
 	store.empty()
 	for began := time.Now(); len(app.Unready()) == 0; time.Sleep(time.Millisecond) {
