@@ -50,6 +50,7 @@ type app interface {
 	Members() []framework.Member
 	Generations(ctx context.Context, view string) ([]framework.Generation, error)
 	Rebuild(ctx context.Context, view string, r framework.Rebuild) (number int, err error)
+	Compare(ctx context.Context, view string, number int) (framework.Comparison, error)
 	Switch(ctx context.Context, view string, number int, s framework.Switch) error
 	Rollback(ctx context.Context, view string, by string) (number int, err error)
 	Retire(ctx context.Context, view string, number int, by string) error

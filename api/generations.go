@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,13 +15,14 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// maxOrder bounds the body of a request about generations, in bytes; maxTending how many
-// of these requests are under way at once.
+// Limits of requests about generations.
 const (
-	maxOrder   = 4 << 10
-	maxTending = 8
+	maxOrder   = 4 << 10          // bytes of a body
+	maxTending = 8                // that are under way at once
+	compareFor = 10 * time.Minute // that one which compares may take
 )
 
 // unnamed is who is recorded for a request that does not say it.
@@ -61,6 +63,23 @@ type generation struct {
 	Error      string    `json:"error,omitempty"`
 }
 
+// comparison is what comparing a generation with the one that is read came to; of pairs
+// the first is that one's.
+type comparison struct {
+	Equal       bool         `json:"equal"`
+	Documents   [2]int64     `json:"documents"`
+	Entries     [2]int64     `json:"entries"`
+	Digests     [2]string    `json:"digests"`
+	Position    string       `json:"position"`
+	Differences []difference `json:"differences"`
+}
+
+type difference struct {
+	Key   string          `json:"key"`
+	Read  json.RawMessage `json:"read"`
+	Other json.RawMessage `json:"other"`
+}
+
 func generationOf(g framework.Generation) generation {
 	out := generation{Generation: g.Number, Version: g.Version, State: string(g.State), Lag: g.Lag, Done: g.Done, End: g.End,
 		Rate: g.Rate, Left: g.Left.Seconds(), Carried: g.Carried, Created: g.Created, By: g.By}
@@ -97,6 +116,7 @@ func (s *server) addGenerations(mux *chi.Mux) {
 		add(method, one, t.show)
 	}
 	add(http.MethodPost, all, t.rebuild)
+	add(http.MethodPost, one+"/compare", t.compare)
 	add(http.MethodPost, one+"/switch", t.change)
 	add(http.MethodDelete, one, t.retire)
 	add(http.MethodPost, "/v1/views/{view}/rollback", t.rollback)
@@ -162,6 +182,35 @@ func (t *tending) rebuild(w *response, r *http.Request) error {
 	return w.fresh(http.StatusAccepted, numberOf(number))
 }
 
+// compare answers whether a generation holds what the one that is read does.
+func (t *tending) compare(w *response, r *http.Request) error {
+	view, number, err := t.numbered(r)
+	if err == nil {
+		err = noQuery(r)
+	}
+	if err != nil {
+		return err
+	}
+	ctx, end := t.compares(w, r)
+	defer end()
+	c, err := t.app.Compare(ctx, view, number)
+	if err != nil {
+		return err
+	}
+	out := comparison{Equal: c.Equal, Documents: c.Documents, Entries: c.Entries, Digests: c.Digests, Position: c.Positions.String(),
+		Differences: make([]difference, len(c.Differences))}
+	for i, d := range c.Differences {
+		out.Differences[i] = difference(d)
+	}
+	return w.fresh(http.StatusOK, out)
+}
+
+// compares lets a request take as long as a comparison may.
+func (t *tending) compares(w *response, r *http.Request) (context.Context, context.CancelFunc) {
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(clock.System.Now().Add(compareFor + lastWrite))
+	return context.WithTimeout(r.Context(), compareFor)
+}
+
 // change lets a generation be read.
 func (t *tending) change(w *response, r *http.Request) error {
 	view, number, err := t.numbered(r)
@@ -172,7 +221,9 @@ func (t *tending) change(w *response, r *http.Request) error {
 	if err := t.read(w, r, t.toSwitch, &order); err != nil {
 		return err
 	}
-	if err := t.app.Switch(r.Context(), view, number, framework.Switch(order)); err != nil {
+	ctx, end := t.compares(w, r) // it does, unless forced
+	defer end()
+	if err := t.app.Switch(ctx, view, number, framework.Switch(order)); err != nil {
 		return err
 	}
 	return w.fresh(http.StatusOK, numberOf(number))

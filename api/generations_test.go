@@ -73,6 +73,9 @@ func TestAViewIsRebuiltSwitchedRolledBackAndRetired(t *testing.T) {
 	want(t, send(t, "POST", all, `{"version":1}`), 202, `{"generation":3}`) // it is asked for again
 	want(t, until(t, admin+a.header.Get("Location"), `"ready"`), 200, `{"generation":3,"version":1,"state":"ready"`, `"by":"ann"`)
 
+	want(t, send(t, "POST", all+"/3/compare", ""), 200, `{"equal":false,"documents":[1,1],"entries":[0,0],"digests":["`, `"position":"`,
+		`"differences":[{"key":"hikers","read":{"id":"hikers","name":"Hikers","city":"BERN"`, `"other":{"id":"hikers","name":"Hikers","city":"Bern"`)
+	want(t, send(t, "POST", all+"/3/switch", ""), 409, "generation-state")
 	want(t, send(t, "GET", shown, ""), 200, "BERN")
 	want(t, send(t, "POST", all+"/3/switch", `{"force":true,"reason":"names of cities as they are","by":"ann"}`), 200, `{"generation":3}`)
 	want(t, send(t, "GET", shown, ""), 200, `"Bern","members":39`)
@@ -90,6 +93,7 @@ func TestAViewIsRebuiltSwitchedRolledBackAndRetired(t *testing.T) {
 	want(t, send(t, "GET", all+"/3", ""), 200, `"state":"retired"`)
 	want(t, send(t, "POST", all, ""), 202, `{"generation":4}`) // of the greatest version, without a bound
 	want(t, until(t, all+"/4", `"ready"`), 200, `"version":2`, `"by":"admin API"`)
+	want(t, send(t, "POST", all+"/4/compare", ""), 200, `{"equal":true,"documents":[1,1]`, `"differences":[]`)
 	want(t, send(t, "POST", all+"/4/switch", `{}`), 200, `{"generation":4}`)
 	want(t, send(t, "GET", shown, ""), 200, "BERN")
 }
@@ -106,6 +110,9 @@ func TestWhatMayNotBeDoneWithAGenerationIsSaid(t *testing.T) {
 	}{
 		"read while it is filled":            {"POST", all + "/3/switch", "", 409, "generation-state", "generation 3 of view club-card, which is building"},
 		"read by force while it is filled":   {"POST", all + "/3/switch", `{"force":true,"reason":"now"}`, 409, "generation-state", "building"},
+		"compare while it is filled":         {"POST", all + "/3/compare", "", 409, "generation-state", "building"},
+		"compare with itself":                {"POST", all + "/2/compare", "", 409, "generation-state", "generation 2"},
+		"compare a number that is unknown":   {"POST", all + "/77/compare", "", 404, "unknown", "generation 77"},
 		"force without a reason":             {"POST", all + "/3/switch", `{"force":true}`, 422, "invalid", "force needs a reason"},
 		"force with a blank reason":          {"POST", all + "/3/switch", `{"force":true,"reason":" "}`, 422, "invalid", "force needs a reason"},
 		"a long reason":                      {"POST", all + "/3/switch", `{"reason":"` + strings.Repeat("x", 257) + `"}`, 422, "invalid", "body.reason"},

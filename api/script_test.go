@@ -133,6 +133,10 @@ func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error
 	return 2, s.tended()
 }
 
+func (s *script) Compare(context.Context, string, int) (framework.Comparison, error) {
+	return framework.Comparison{}, s.tended()
+}
+
 func (s *script) Switch(context.Context, string, int, framework.Switch) error { return s.tended() }
 
 func (s *script) Rollback(context.Context, string, string) (int, error) { return 1, s.tended() }
