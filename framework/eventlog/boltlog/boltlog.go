@@ -137,12 +137,14 @@ func open(path string, readOnly bool, o Options) (*Log, error) {
 	l := &Log{path: path, readOnly: readOnly, file: f, topics: make(map[string][]*partition),
 		queue: make(chan *request, o.Queue), done: make(chan struct{}), stopped: make(chan struct{})}
 	l.writer.tailBytes = o.TailBytes
-	err = l.load()
-	if err == nil && !readOnly {
+	err = f.within(openLimit, func() error {
+		if err := l.load(); err != nil || readOnly {
+			return err
+		}
 		// A killed process may have written without syncing: a commit makes all
 		// that was found durable before anybody sees it.
-		err = f.update(drawIDs)
-	}
+		return f.update(drawIDs)
+	})
 	if err != nil {
 		f.close()
 		return nil, err

@@ -62,6 +62,23 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
+// openLimit is how long it may take to find where each partition of a file ends.
+const openLimit = 10 * time.Second
+
+// within reads a file for the first time. Where damaged pages lead in a circle bbolt
+// walks them for ever: after limit it is left at that, and the file given up.
+func (f *file) within(limit time.Duration, read func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	select {
+	case err := <-done:
+		return err
+	case <-clock.System.After(limit):
+		f.crashed.Store(true)
+		return &eventlog.DamagedError{Where: f.path, Reason: fmt.Sprintf("its partitions were not found within %v: pages lead in a circle", limit)}
+	}
+}
+
 // create makes a new file under another name and links it to path, so that a
 // file there is always complete. It leaves what exists alone.
 func create(path string) (err error) {
