@@ -94,7 +94,8 @@ func outline(t *testing.T, data []byte) []byte {
 			for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
 				r := op.Responses[status]
 				fmt.Fprintf(&b, "  %s %v", status, slices.Sorted(maps.Keys(r.Headers)))
-				for media, c := range r.Content {
+				for _, media := range slices.Sorted(maps.Keys(r.Content)) {
+					c := r.Content[media]
 					fmt.Fprintf(&b, " %s %v", media, c.Schema["$ref"])
 				}
 				fmt.Fprintln(&b)
