@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,10 +65,10 @@ func TestAWatchedTaskIsLookedAtMoreOftenWhileSomebodyWantsToHear(t *testing.T) {
 func TestAWatchedTaskIsNotLookedAtMoreOftenThanNeededHoweverManyWantToHear(t *testing.T) {
 	script(t, func(p *play) {
 		w := p.watch()
-		looks := 0
+		var looks atomic.Int32
 		w.parts[0].(*fake).failing(func(call string) error {
 			if call == "mark" {
-				looks++
+				looks.Add(1)
 			}
 			return nil
 		})
@@ -79,8 +80,8 @@ func TestAWatchedTaskIsNotLookedAtMoreOftenThanNeededHoweverManyWantToHear(t *te
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if looks < 90 || looks > 110 {
-			p.Errorf("it was looked at %d times in 10 s, want some 100", looks)
+		if n := looks.Load(); n < 90 || n > 110 {
+			p.Errorf("it was looked at %d times in 10 s, want some 100", n)
 		}
 	})
 }
