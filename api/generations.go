@@ -105,8 +105,17 @@ func (s *server) addGenerations(mux *chi.Mux) {
 	t.toRebuild, t.toSwitch = order(reflect.TypeFor[rebuildOrder]()), order(reflect.TypeFor[switchOrder]())
 	t.toBack = order(reflect.TypeFor[rollbackOrder]())
 	room := make(room, maxTending)
-	add := func(method, pattern string, h handler) {
-		route := s.route(pattern, s.within(room, h))
+	add := func(method, pattern string, h func(w *response, r *http.Request, of target) error) {
+		route := s.route(pattern, s.within(room, func(w *response, r *http.Request) error {
+			of, err := t.target(r)
+			if err == nil && method != http.MethodDelete {
+				err = noQuery(r)
+			}
+			if err != nil {
+				return err
+			}
+			return h(w, r, of)
+		}))
 		route.free = true
 		mux.Method(method, pattern, route)
 	}
@@ -123,15 +132,8 @@ func (s *server) addGenerations(mux *chi.Mux) {
 }
 
 // list answers with the generations of a view.
-func (t *tending) list(w *response, r *http.Request) error {
-	view, err := t.view(r)
-	if err == nil {
-		err = noQuery(r)
-	}
-	if err != nil {
-		return err
-	}
-	all, err := t.app.Generations(r.Context(), view)
+func (t *tending) list(w *response, r *http.Request, of target) error {
+	all, err := t.app.Generations(r.Context(), of.view)
 	if err != nil {
 		return err
 	}
@@ -145,55 +147,37 @@ func (t *tending) list(w *response, r *http.Request) error {
 }
 
 // show answers with one generation.
-func (t *tending) show(w *response, r *http.Request) error {
-	view, number, err := t.numbered(r)
-	if err == nil {
-		err = noQuery(r)
-	}
+func (t *tending) show(w *response, r *http.Request, of target) error {
+	all, err := t.app.Generations(r.Context(), of.view)
 	if err != nil {
 		return err
 	}
-	all, err := t.app.Generations(r.Context(), view)
-	if err != nil {
-		return err
-	}
-	at := slices.IndexFunc(all, func(g framework.Generation) bool { return g.Number == number })
+	at := slices.IndexFunc(all, func(g framework.Generation) bool { return g.Number == of.number })
 	if at < 0 {
-		return unknown.because("unknown generation %d of view %q", number, view)
+		return unknown.because("unknown generation %d of view %q", of.number, of.view)
 	}
 	return w.fresh(http.StatusOK, generationOf(all[at]))
 }
 
 // rebuild lets a generation be built.
-func (t *tending) rebuild(w *response, r *http.Request) error {
-	view, err := t.view(r)
-	if err != nil {
-		return err
-	}
+func (t *tending) rebuild(w *response, r *http.Request, of target) error {
 	order := rebuildOrder{By: unnamed}
 	if err := t.read(w, r, t.toRebuild, &order); err != nil {
 		return err
 	}
-	number, err := t.app.Rebuild(r.Context(), view, framework.Rebuild{Version: order.Version, Rate: order.Rate, By: order.By})
+	number, err := t.app.Rebuild(r.Context(), of.view, framework.Rebuild{Version: order.Version, Rate: order.Rate, By: order.By})
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Location", fmt.Sprintf("/v1/views/%s/generations/%d", url.PathEscape(view), number))
+	w.Header().Set("Location", fmt.Sprintf("/v1/views/%s/generations/%d", url.PathEscape(of.view), number))
 	return w.fresh(http.StatusAccepted, numberOf(number))
 }
 
 // compare answers whether a generation holds what the one that is read does.
-func (t *tending) compare(w *response, r *http.Request) error {
-	view, number, err := t.numbered(r)
-	if err == nil {
-		err = noQuery(r)
-	}
-	if err != nil {
-		return err
-	}
+func (t *tending) compare(w *response, r *http.Request, of target) error {
 	ctx, end := t.compares(w, r)
 	defer end()
-	c, err := t.app.Compare(ctx, view, number)
+	c, err := t.app.Compare(ctx, of.view, of.number)
 	if err != nil {
 		return err
 	}
@@ -212,34 +196,26 @@ func (t *tending) compares(w *response, r *http.Request) (context.Context, conte
 }
 
 // change lets a generation be read.
-func (t *tending) change(w *response, r *http.Request) error {
-	view, number, err := t.numbered(r)
-	if err != nil {
-		return err
-	}
+func (t *tending) change(w *response, r *http.Request, of target) error {
 	order := switchOrder{By: unnamed}
 	if err := t.read(w, r, t.toSwitch, &order); err != nil {
 		return err
 	}
 	ctx, end := t.compares(w, r) // it does, unless forced
 	defer end()
-	if err := t.app.Switch(ctx, view, number, framework.Switch(order)); err != nil {
+	if err := t.app.Switch(ctx, of.view, of.number, framework.Switch(order)); err != nil {
 		return err
 	}
-	return w.fresh(http.StatusOK, numberOf(number))
+	return w.fresh(http.StatusOK, numberOf(of.number))
 }
 
 // rollback undoes the last switch.
-func (t *tending) rollback(w *response, r *http.Request) error {
-	view, err := t.view(r)
-	if err != nil {
-		return err
-	}
+func (t *tending) rollback(w *response, r *http.Request, of target) error {
 	order := rollbackOrder{By: unnamed}
 	if err := t.read(w, r, t.toBack, &order); err != nil {
 		return err
 	}
-	number, err := t.app.Rollback(r.Context(), view, order.By)
+	number, err := t.app.Rollback(r.Context(), of.view, order.By)
 	if err != nil {
 		return err
 	}
@@ -248,11 +224,7 @@ func (t *tending) rollback(w *response, r *http.Request) error {
 
 // retire gives a generation up. Who wants it stands in the query string, for a DELETE
 // has no body.
-func (t *tending) retire(w *response, r *http.Request) error {
-	view, number, err := t.numbered(r)
-	if err != nil {
-		return err
-	}
+func (t *tending) retire(w *response, r *http.Request, of target) error {
 	q, err := newQuery(r, "by")
 	if err != nil {
 		return err
@@ -264,7 +236,7 @@ func (t *tending) retire(w *response, r *http.Request) error {
 	if by == "" {
 		by = unnamed
 	}
-	if err := t.app.Retire(r.Context(), view, number, by); err != nil {
+	if err := t.app.Retire(r.Context(), of.view, of.number, by); err != nil {
 		return err
 	}
 	w.Header()["Cache-Control"] = noStore
@@ -272,33 +244,32 @@ func (t *tending) retire(w *response, r *http.Request) error {
 	return nil
 }
 
-// view returns the view that the path names.
-func (t *tending) view(r *http.Request) (string, error) {
-	name := r.PathValue("view")
-	if !slices.Contains(t.names.views, name) {
-		return "", unknown.because("unknown view %.80q; there are: %s", name, list(t.names.views))
-	}
-	return name, nil
+// target is what a request is about: a view or, where its path names one, a generation
+// of it.
+type target struct {
+	view   string
+	number int
 }
 
-// numbered returns the view and the number that the path names.
-func (t *tending) numbered(r *http.Request) (view string, number int, err error) {
-	if view, err = t.view(r); err != nil {
-		return "", 0, err
+// target returns what the path names.
+func (t *tending) target(r *http.Request) (of target, err error) {
+	of.view = r.PathValue("view")
+	if !slices.Contains(t.names.views, of.view) {
+		return of, unknown.because("unknown view %.80q; there are: %s", of.view, list(t.names.views))
 	}
 	text := r.PathValue("number")
-	number, err = strconv.Atoi(text)
-	if err != nil || number < 1 || strconv.Itoa(number) != text {
-		return "", 0, unknown.because("unknown generation %.80q of view %q; want its number, from 1", text, view)
+	if text == "" {
+		return of, nil
 	}
-	return view, number, nil
+	of.number, err = strconv.Atoi(text)
+	if err != nil || of.number < 1 || strconv.Itoa(of.number) != text {
+		return of, unknown.because("unknown generation %.80q of view %q; want its number, from 1", text, of.view)
+	}
+	return of, nil
 }
 
 // read reads a body into what order points to; where it has no body, that stays as it is.
 func (t *tending) read(w *response, r *http.Request, rule *rule, order any) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
 	data, err := body(w.ResponseWriter, r, maxOrder)
 	if err != nil || data == nil {
 		return err
