@@ -263,10 +263,7 @@ func (a *App) readError(ctx context.Context, err error) error {
 // place of the control log. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError,
 // and ErrNotFound, with which the Answer says all the same where that was so.
 func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
-	if _, ok := a.views[name]; !ok {
-		return Answer{}, fmt.Errorf("%w view %q", ErrUnknown, name)
-	}
-	p, err := a.now()
+	p, k, err := a.viewed(name)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -282,7 +279,7 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
-	reading, f, err := a.resolve(ctx, p, name, &q)
+	reading, f, err := a.resolve(ctx, p, k, &q)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -305,16 +302,18 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Answer{}, a.readError(ctx, err)
 	}
-	f.shown.Store(filled) // not what may have been filled meanwhile
-	if v.Kind == Search && len(q.Min.Offsets) == 0 {
-		clear(at) // what was written last may not be found yet
+	if v.Kind == Search {
+		f.shown.Store(filled) // not what may have been filled meanwhile
+		if len(q.Min.Offsets) == 0 {
+			clear(at) // what was written last may not be found yet
+		}
 	}
 	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
 }
 
 // resolve finds the generations that a query reads: those that were read at one place
 // of the control log, not before the one that q.Min names.
-func (a *App) resolve(ctx context.Context, p *process, name string, q *Query) (*cluster.Reading, *following, error) {
+func (a *App) resolve(ctx context.Context, p *process, k *kept, q *Query) (*cluster.Reading, *following, error) {
 	if least, ok := q.Min.Control(); ok {
 		if err := p.catalogue.Wait(ctx, least); err != nil {
 			return nil, nil, a.notReached(q.Min)
@@ -324,7 +323,7 @@ func (a *App) resolve(ctx context.Context, p *process, name string, q *Query) (*
 	q.Generation = func(name string) view.Generation {
 		return view.Generation{App: a.cfg.App, View: name, Number: reading.Of(name)}
 	}
-	f, err := p.views[name].read(reading)
+	f, err := k.read(reading)
 	return reading, f, err
 }
 

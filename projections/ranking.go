@@ -3,13 +3,11 @@ package projections
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework"
-	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
@@ -38,24 +36,7 @@ func (r *Ranking[E]) register(app *framework.App) error {
 
 // topology declares how scores come from the events to their sets.
 func (r *Ranking[E]) topology(at framework.Following) *stream.Topology {
-	return spread(at, r.read, true)
-}
-
-// read makes of an event what it does to scores.
-func (r *Ranking[E]) read(e *partition.Event, p *placings) (bool, error) {
-	fact, ok, err := decode(r.From, e)
-	if !ok {
-		return false, err
-	}
-	var scores []Score
-	if err := guard(func() { scores = r.Scores(fact) }); err != nil {
-		return false, err
-	}
-	*p, err = placingsOf(scores, Score.placing)
-	if err != nil {
-		return false, fmt.Errorf("ranking %s: Scores: %w", r.Name, err)
-	}
-	return len(p.list) > 0, nil
+	return spread(at, placingsBy("ranking "+r.Name+": Scores", r.From, r.Scores, Score.placing), true)
 }
 
 func (s Score) placing() (placing, error) {
@@ -111,8 +92,13 @@ func (r *Ranking[E]) from(ctx context.Context, store view.Documents, g view.Gene
 		return 0, nil, gone
 	}
 	docs, err := store.Get(ctx, g, []view.Ref{{Partition: set.Partition, Key: scoreKey(q.Key, q.From)}})
-	if err != nil || docs[0] == nil {
-		return 0, nil, errors.Join(err, gone)
+	if err == nil && docs[0] == nil {
+		if err = there(ctx, store, g, set.Partition); err == nil {
+			err = gone
+		}
+	}
+	if err != nil {
+		return 0, nil, err
 	}
 	var score float64
 	if err := json.Unmarshal(docs[0], &score); err != nil {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
@@ -22,10 +23,11 @@ const sets = "sets"
 // setPartition returns where the set lies that a query asks for.
 func setPartition(q framework.Query) (int32, bool) { return setRef(q).Partition, true }
 
-func setRef(q framework.Query) view.Ref { return setOf(q.Key, q.Partitions) }
+func setRef(q framework.Query) view.Ref { return keyRef(q.Key, q.Partitions) }
 
-func setOf(name string, partitions int) view.Ref {
-	return view.Ref{Partition: eventlog.PartitionOf([]byte(name), partitions), Key: name}
+// keyRef is where a set lies, or a document that is keyed by its events.
+func keyRef(key string, partitions int) view.Ref {
+	return view.Ref{Partition: eventlog.PartitionOf([]byte(key), partitions), Key: key}
 }
 
 // op is what is done to an entry. Its numbers are part of the shuffle's format.
@@ -124,9 +126,9 @@ func (p place) entry(set, member string) view.Entry {
 
 // arrange follows where entries stand. What leaves a place must be taken out of the
 // store, which knows entries by their order, so the order of each is kept here.
-func arrange(name string, in *stream.Stream[placing]) *stream.Stream[move] {
+func arrange(in *stream.Stream[placing]) *stream.Stream[move] {
 	entries := stream.NewMapState("entries", standing)
-	moves, _ := stream.Via(in, &stream.Process[struct{}, placing, move]{Name: name, Maps: []stream.Entries{entries},
+	moves, _ := stream.Via(in, &stream.Process[struct{}, placing, move]{Name: "arrange", Maps: []stream.Entries{entries},
 		OnEvent: func(c *stream.Context[struct{}, move], p placing) error {
 			m := move{set: p.set, member: p.member}
 			m.was.order, m.was.there = entries.Get(c, p.member)
@@ -212,7 +214,10 @@ func (p *movesOf) Open(ctx context.Context) (int64, error) {
 	return p.sink.Open(ctx)
 }
 
-func (p *movesOf) forget() { p.moves, p.index = nil, make(map[setMember]int) }
+func (p *movesOf) forget() {
+	clear(p.index)
+	p.moves = p.moves[:0]
+}
 
 // Put notes where an entry is to stand.
 func (p *movesOf) Put(e *stream.Element, m move) error {
@@ -267,37 +272,45 @@ func (m *moved) add(b *view.Batch, partition int32, scored bool) {
 // no zero byte.
 func scoreKey(set, member string) string { return set + "\x00" + member }
 
-// placings is all that one event does to sets.
-type placings struct{ list []placing }
-
-// placingsOf checks what a user's function returns.
-func placingsOf[T any](list []T, one func(T) (placing, error)) (out placings, err error) {
-	if len(list) > MaxKeys {
-		return out, fmt.Errorf("%d of one event, at most %d", len(list), MaxKeys)
-	}
-	out.list = make([]placing, len(list))
-	for i, v := range list {
-		if out.list[i], err = one(v); err != nil {
-			return out, err
+// placingsBy returns what makes of an event all that it does to sets, as a user's
+// function says, which is what in errors.
+func placingsBy[E, T any](what string, from aggregates.Stream[E], list func(Event[E]) []T, one func(T) (placing, error)) func(*partition.Event, *[]placing) (bool, error) {
+	return func(e *partition.Event, out *[]placing) (bool, error) {
+		fact, ok, err := decode(from, e)
+		if !ok {
+			return false, err
 		}
+		var said []T
+		if err := guard(func() { said = list(fact) }); err != nil {
+			return false, err
+		}
+		if len(said) > MaxKeys {
+			return false, fmt.Errorf("%s: %d of one event, at most %d", what, len(said), MaxKeys)
+		}
+		*out = make([]placing, len(said))
+		for i, v := range said {
+			if (*out)[i], err = one(v); err != nil {
+				return false, fmt.Errorf("%s: %w", what, err)
+			}
+		}
+		return len(said) > 0, nil
 	}
-	return out, nil
 }
 
 // spread declares how what events do to sets comes to where the sets are, and what
 // fills the store there.
-func spread(at framework.Following, read func(e *partition.Event, p *placings) (bool, error), scored bool) *stream.Topology {
+func spread(at framework.Following, read func(e *partition.Event, p *[]placing) (bool, error), scored bool) *stream.Topology {
 	t, events := topology(at, read)
 	trace(at, events)
-	each := stream.FlatMap(events, func(p placings, yield func(placing)) {
-		for _, one := range p.list {
+	each := stream.FlatMap(events, func(list []placing, yield func(placing)) {
+		for _, one := range list {
 			yield(one)
 		}
 	})
 	arrived := stream.KeyBy(each, sets, func(p placing) string { return p.set }, stream.Codec[placing]{Append: appendPlacing, Decode: decodePlacing})
-	stream.Fill(arrange("arrange", arrived), &stream.Store[move]{Name: "entries", Most: mostMoves, MarkEvery: at.MarkEvery,
+	stream.Fill(arrange(arrived), &stream.Store[move]{Name: "entries", Most: mostMoves, MarkEvery: at.MarkEvery,
 		Part: func(n int32) stream.Part[move] {
-			return &movesOf{sink: sink{store: at.Documents, generation: at.Generation, number: n}, scored: scored}
+			return &movesOf{sink: sink{store: at.Documents, generation: at.Generation, number: n}, scored: scored, index: make(map[setMember]int)}
 		}})
 	return t
 }

@@ -53,7 +53,7 @@ func (s source) moved(key string) string {
 
 func (s source) ref(key string, partitions int) view.Ref {
 	if s.keyed {
-		return view.Ref{Partition: eventlog.PartitionOf([]byte(key), partitions), Key: key}
+		return keyRef(key, partitions)
 	}
 	kind, id, _ := s.aggregate(key)
 	return view.Ref{Partition: eventlog.PartitionOf(partition.Key(kind, id), partitions), Key: key}
@@ -164,7 +164,7 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 	read := make([]D, len(docs))
 	sets := make([]view.Ref, len(docs))
 	for i, data := range docs {
-		sets[i] = setOf(keys[i], q.Partitions)
+		sets[i] = keyRef(keys[i], q.Partitions)
 		if data == nil {
 			continue
 		}
@@ -178,14 +178,16 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 			return err
 		}
 		for i := range read {
-			s.Put(&read[i], sizes[i])
+			if docs[i] != nil {
+				s.Put(&read[i], sizes[i])
+			}
 		}
 	}
 	for i := range docs {
-		var err error
 		if docs[i] == nil {
 			continue
 		}
+		var err error
 		if docs[i], err = json.Marshal(read[i]); err != nil {
 			return fmt.Errorf("encode document %q of view %s: %w", keys[i], v.Name, err)
 		}
@@ -227,14 +229,19 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 	t, facts := v.facts(f)
 	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", State: stateCodec[D](), Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
-	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MostBehind: mostBehind, WriteTimeout: -1, MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
-		d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
-			sink: sink{store: f.Documents, generation: f.Generation, number: n}}
-		if v.Search != nil {
-			d.store, d.search, d.fields = f.Search, f.Search, v.Search
-		}
-		return d
-	}})
+	stream.Fill(docs, &stream.Store[*D]{
+		Name:         "documents",
+		MostBehind:   mostBehind,
+		WriteTimeout: -1, // a call may write many batches; sink.write bounds each
+		MarkEvery:    f.MarkEvery,
+		Part: func(n int32) stream.Part[*D] {
+			d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
+				sink: sink{store: f.Documents, generation: f.Generation, number: n}}
+			if v.Search != nil {
+				d.store, d.search, d.fields = f.Search, f.Search, v.Search
+			}
+			return d
+		}})
 	return t
 }
 

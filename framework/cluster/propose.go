@@ -45,26 +45,25 @@ func (c *Catalogue) Changed() <-chan struct{} {
 // Ready waits until all that the log held at start is folded. It returns why that
 // cannot be, or ctx's error.
 func (c *Catalogue) Ready(ctx context.Context) error {
-	for {
-		changed := c.Changed()
-		err := c.Err()
-		if err == nil || c.halted() != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return c.until(ctx, func() bool { return c.Err() == nil })
 }
 
-// Wait waits until the record at offset is folded, or ctx ends.
+// Wait waits until the record at offset is folded. It returns why that cannot be, or
+// ctx's error.
 func (c *Catalogue) Wait(ctx context.Context, offset int64) error {
+	return c.until(ctx, func() bool { return c.Reading().Offset >= offset })
+}
+
+// until waits until done says so, which it is asked each time that more is folded. It
+// returns ctx's error, or why nothing more is.
+func (c *Catalogue) until(ctx context.Context, done func() bool) error {
 	for {
 		changed := c.Changed()
-		if c.Reading().Offset >= offset {
+		switch {
+		case done():
 			return nil
+		case c.halted() != nil:
+			return c.Err()
 		}
 		select {
 		case <-changed:
@@ -103,7 +102,8 @@ func (c *Catalogue) Propose(ctx context.Context, record eventlog.Record) (took b
 			return false, err
 		}
 		if err == nil {
-			return c.await(ctx, p)
+			err = c.until(ctx, func() bool { return len(p.took) > 0 })
+			return err == nil && <-p.took, err
 		}
 		select {
 		case took := <-p.took:
@@ -111,26 +111,6 @@ func (c *Catalogue) Propose(ctx context.Context, record eventlog.Record) (took b
 		case <-c.cfg.Clock.After(pause.Next(c.cfg.Clock)):
 		case <-ctx.Done():
 			return false, errors.Join(ctx.Err(), err)
-		}
-	}
-}
-
-// await waits until a record that is in the log is read.
-func (c *Catalogue) await(ctx context.Context, p *proposal) (bool, error) {
-	for {
-		changed := c.Changed()
-		select {
-		case took := <-p.took:
-			return took, nil
-		default:
-		}
-		if c.halted() != nil {
-			return false, c.Err()
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return false, ctx.Err()
 		}
 	}
 }

@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
+
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // Bounds of one bulk request: it ends with the change that reaches one of them,
@@ -20,12 +21,8 @@ const (
 	bulkChanges = 1000
 )
 
-// Changes of a request that the server had no room for are sent again, after a pause
-// that doubles.
-const (
-	bulkTries = 6
-	bulkPause = 50 * time.Millisecond
-)
+// bulkTries is how often changes are sent that the server has no room for.
+const bulkTries = 6
 
 // action is the line of a bulk request before a document.
 type action struct {
@@ -85,19 +82,16 @@ func encode(changes []change) (body *bytes.Buffer, n int, err error) {
 // room for, so that a part that fails does not fail the whole for ever. It returns
 // the changes that the index has later versions of.
 func (s *Store) sendAgain(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late []change, err error) {
-	pause := bulkPause
+	var pause clock.Backoff
 	for tries := 1; ; tries++ {
 		refused, left, err := s.sendSome(ctx, x, body, changes)
 		late = append(late, refused...)
 		if err == nil || len(left) == 0 || tries == bulkTries {
 			return late, err
 		}
-		select {
-		case <-ctx.Done():
+		if clock.Sleep(ctx, clock.System, pause.Next(clock.System)) != nil {
 			return nil, fmt.Errorf("%w, and before that: %w", context.Cause(ctx), err)
-		case <-time.After(pause):
 		}
-		pause *= 2
 		changes = left
 		if body, _, err = encode(changes); err != nil {
 			return nil, err

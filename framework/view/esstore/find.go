@@ -129,17 +129,26 @@ type answer struct {
 			Value int64 `json:"value"`
 		} `json:"total"`
 		Hits []struct {
-			Source source `json:"_source"`
+			Version int64  `json:"_version"` // if it was asked for
+			Source  source `json:"_source"`
 		} `json:"hits"`
 	} `json:"hits"`
 }
 
-func (a *answer) hits(q view.Query) (view.Hits, error) {
+// whole returns why this is not all that was found, of which there are n at most.
+func (a *answer) whole(n int) error {
 	switch {
-	case a.Shards == nil || len(a.Hits.Hits) > q.Size:
-		return view.Hits{}, errors.New("an answer that is not Elasticsearch's")
+	case a.Shards == nil || len(a.Hits.Hits) > n:
+		return errors.New("an answer that is not Elasticsearch's")
 	case a.TimedOut || a.Shards.Failed > 0:
-		return view.Hits{}, fmt.Errorf("an answer that is not whole: %d shards failed, timed out: %t", a.Shards.Failed, a.TimedOut)
+		return fmt.Errorf("an answer that is not whole: %d shards failed, timed out: %t", a.Shards.Failed, a.TimedOut)
+	}
+	return nil
+}
+
+func (a *answer) hits(q view.Query) (view.Hits, error) {
+	if err := a.whole(q.Size); err != nil {
+		return view.Hits{}, err
 	}
 	hits := view.Hits{Total: a.Hits.Total.Value, Items: make([]view.Hit, len(a.Hits.Hits))}
 	for i := range a.Hits.Hits {

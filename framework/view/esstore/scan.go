@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
@@ -91,11 +90,11 @@ func (s *Store) scan(ctx context.Context, g view.Generation, x *generation, part
 		return page, err
 	}
 	no := false
-	var found scanned
+	var found answer
 	if err := s.call(ctx, esapi.SearchRequest{Index: []string{x.name}, Body: bytes.NewReader(body), AllowPartialSearchResults: &no}, &found); err != nil {
 		return page, err
 	}
-	return page, found.read(&page, n)
+	return page, found.scanned(&page, n)
 }
 
 // scanQuery asks for the n documents of a partition behind the key after. Keys are
@@ -114,29 +113,13 @@ func scanQuery(partition int32, after string, n int) clause {
 	return q
 }
 
-// scanned is what a search of a scan returns.
-type scanned struct {
-	TimedOut bool `json:"timed_out"`
-	Shards   *struct {
-		Failed int `json:"failed"`
-	} `json:"_shards"`
-	Hits struct {
-		Hits []struct {
-			Version int64  `json:"_version"`
-			Source  source `json:"_source"`
-		} `json:"hits"`
-	} `json:"hits"`
-}
-
-func (f *scanned) read(page *view.Scanned, n int) error {
-	switch {
-	case f.Shards == nil || len(f.Hits.Hits) > n:
-		return errors.New("an answer that is not Elasticsearch's")
-	case f.TimedOut || f.Shards.Failed > 0:
-		return fmt.Errorf("an answer that is not whole: %d shards failed, timed out: %t", f.Shards.Failed, f.TimedOut)
+// scanned adds what was found to a page.
+func (a *answer) scanned(page *view.Scanned, n int) error {
+	if err := a.whole(n); err != nil {
+		return err
 	}
-	for i := range f.Hits.Hits {
-		h := &f.Hits.Hits[i]
+	for i := range a.Hits.Hits {
+		h := &a.Hits.Hits[i]
 		key := decodeKey(h.Source.Key)
 		if h.Version >= page.Mark.Next {
 			return fmt.Errorf("document %q is of offset %d, which the part's mark, %d, has not passed: hold its writer", key, h.Version, page.Mark.Next)

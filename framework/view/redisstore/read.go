@@ -166,6 +166,26 @@ func (s *Store) page(ctx context.Context, g view.Generation, sets []view.Ref, af
 	return all[:min(n, len(all))], nil
 }
 
+// Rank implements view.Documents: one ZLEXCOUNT, which costs the server a logarithm
+// of the set's size.
+func (s *Store) Rank(ctx context.Context, g view.Generation, of view.Ref, at view.Entry) (int64, error) {
+	err := checkPage([]view.Ref{of}, &at, 1)
+	var rank int64
+	if err == nil {
+		var found *redis.IntCmd
+		err = s.reads.do(ctx, func(p redis.Pipeliner) {
+			found = p.ZLexCount(context.Background(), set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+")
+		})
+		if err == nil {
+			rank, err = found.Result()
+		}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redis: rank in %s: %w", g, err)
+	}
+	return rank, nil
+}
+
 // below returns where a set goes on behind after: at after's own place in sets
 // whose turn among equals comes later.
 func below(after *view.Entry, set string) string {
@@ -181,20 +201,4 @@ func below(after *view.Entry, set string) string {
 
 func descending(a, b view.Entry) int {
 	return cmp.Or(strings.Compare(b.Sort, a.Sort), strings.Compare(b.Member, a.Member), strings.Compare(b.Set, a.Set))
-}
-
-// Rank implements view.Documents: one ZLEXCOUNT, which costs the server a logarithm
-// of the set's size.
-func (s *Store) Rank(ctx context.Context, g view.Generation, of view.Ref, at view.Entry) (int64, error) {
-	err := checkPage([]view.Ref{of}, &at, 1)
-	var rank int64
-	if err == nil {
-		rank, err = within(ctx, func(ctx context.Context) (int64, error) {
-			return s.client.ZLexCount(ctx, set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+").Result()
-		})
-	}
-	if err != nil {
-		return 0, fmt.Errorf("redis: rank in %s: %w", g, err)
-	}
-	return rank, nil
 }
