@@ -59,11 +59,7 @@ func TestADocumentAndAFeedAreShownLive(t *testing.T) {
 		{"join", "", `{"id":"hikers","name":"Hikers","city":"","members":1}`},
 	} {
 		want(t, send(t, "POST", base+"/v1/club/hikers/"+c.command, c.body, "User", "ann"), 200)
-		began := time.Now()
 		expect(card, c.card)
 		expect(feed, `{"items":[`+c.card+`],"next":""}`)
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("%s was shown after %v", c.command, took)
-		}
 	}
 }

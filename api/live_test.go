@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -310,8 +311,12 @@ func TestAClientIsToldOnceThatThereIsNoAnswerForAWhile(t *testing.T) {
 	l := listenTo(t, srv.public+cardPath)
 	l.gets("", `{"n":1}`)
 	b.fail(&cluster.UnavailableError{Reason: "the store or log did not answer"})
+	asked := b.asks.Load()
 	b.Wake()
 	l.quiet()
+	for b.asks.Load() < asked+2 { // the second says that the first has been taken
+		time.Sleep(time.Millisecond)
+	}
 	s.clock.jump(staleAfter)
 	if e := l.next(); e.name != "unavailable" || !strings.Contains(e.data, "did not answer") {
 		t.Errorf("got %v", e)
@@ -455,7 +460,7 @@ func TestASlowClientGetsTheLatestAndHoldsNobodyUp(t *testing.T) {
 	b := &board{}
 	b.post(`{"n":0}`, 1, 1)
 	srv := startServe(t, b.script())
-	slow := dialLive(t, srv.public, "\r\n")
+	slow := dialLive(t, srv.public)
 	defer slow.Close()
 	quick := listenTo(t, srv.public+cardPath)
 	quick.gets("", `{"n":0}`)
@@ -484,15 +489,18 @@ func TestASlowClientGetsTheLatestAndHoldsNobodyUp(t *testing.T) {
 }
 
 // dialLive asks for a query live on a connection of its own, of which the test reads
-// what it likes.
-func dialLive(t *testing.T, base, more string) net.Conn {
+// what it likes behind the status.
+func dialLive(t *testing.T, base string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.(*net.TCPConn).SetReadBuffer(16 << 10)
-	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n%s", cardPath, more)
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n", cardPath)
+	if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 200"))); err != nil {
+		t.Fatal(err)
+	}
 	return c
 }
 
@@ -500,7 +508,7 @@ func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
 	b := &board{}
 	b.post(`{"n":0}`, 1, 1)
 	srv := startServe(t, b.script(), MaxStreams(1), WriteTimeout(200*time.Millisecond))
-	slow := dialLive(t, srv.public, "\r\n")
+	slow := dialLive(t, srv.public)
 	defer slow.Close()
 	pad := strings.Repeat("x", 8<<20)
 	for began, n := time.Now(), 1; ; n++ {
@@ -526,7 +534,7 @@ func TestLiveQueriesEndWhenTheServerStops(t *testing.T) {
 	srv := startServe(t, b.script())
 	l := listenTo(t, srv.public+cardPath)
 	l.gets("", `{"n":1}`)
-	slow := dialLive(t, srv.public, "\r\n") // reads nothing, not even the end
+	slow := dialLive(t, srv.public) // reads nothing, not even the end
 	defer slow.Close()
 	b.post(fmt.Sprintf(`{"pad":"%s"}`, strings.Repeat("x", 16<<20)), 6, 1)
 	time.Sleep(2 * lookEvery)

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
-	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
 	"github.com/drivetrain-go/drivetrain/framework/frameworktest"
 	"github.com/drivetrain-go/drivetrain/framework/view"
@@ -49,31 +47,20 @@ func TestAPageOfAFeedCostsTwoCallsOfItsStore(t *testing.T) {
 	}
 	counted := &reads{Documents: r.Documents}
 	r.Documents = counted
-	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }})
-	commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
-	projections.Register(app, bookCards, byShelf)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx) }()
-	defer func() { stop(); <-ended }()
-	for len(app.Unready()) > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	last := eventlog.NewPositions()
+	app, stop := runBooks(t, framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }}, putBooks(bookCards, byShelf))
+	defer stop()
+	var put []framework.Result
 	sizes := map[string]int{"none": 0, "one": 1, "some": 17, "many": 230}
 	for shelf, size := range sizes {
 		for n := range size {
-			res, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: fmt.Sprint(shelf, n), Command: "put", Body: fmt.Appendf(nil, `{"shelf":%q,"title":"Dune"}`, shelf)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			last.Offsets[res.Position.Partition] = res.Position.Offset
+			put = append(put, frameworktest.Send(t, app, framework.Call{Aggregate: "book", ID: fmt.Sprint(shelf, n), Command: "put", Body: fmt.Appendf(nil, `{"shelf":%q,"title":"Dune"}`, shelf)}))
 		}
 	}
+	last := frameworktest.After(put...)
 	ask := func(q framework.Query) (page projections.Page[book]) {
 		t.Helper()
 		before := counted.n.Load()
-		a, err := app.Ask(ctx, "by-shelf", q)
+		a, err := app.Ask(t.Context(), "by-shelf", q)
 		if err == nil {
 			err = json.Unmarshal(a.JSON, &page)
 		}
@@ -89,8 +76,8 @@ func TestAPageOfAFeedCostsTwoCallsOfItsStore(t *testing.T) {
 			}
 		}
 		left := size
-		for after := "-"; after != ""; {
-			page := ask(framework.Query{Key: shelf, Limit: 9, After: trim(after), Min: last})
+		for first, after := true, ""; first || after != ""; first = false {
+			page := ask(framework.Query{Key: shelf, Limit: 9, After: after, Min: last})
 			left, after = left-len(page.Items), page.Next
 		}
 		if left != 0 {
@@ -99,12 +86,12 @@ func TestAPageOfAFeedCostsTwoCallsOfItsStore(t *testing.T) {
 	}
 }
 
-// trim is the first page's cursor, which is none.
-func trim(after string) string {
-	if after == "-" {
-		return ""
+// putBooks registers the command that puts books, and views of them.
+func putBooks(views ...projections.Registered) func(*framework.App) {
+	return func(app *framework.App) {
+		commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
+		projections.Register(app, views...)
 	}
-	return after
 }
 
 // lossy is a store that may have lost all, so far unknown to whoever fills it.
@@ -134,28 +121,29 @@ func TestADocumentThatIsLostIsNotSaidToBeMissing(t *testing.T) {
 	}
 	store := &lossy{Documents: r.Documents}
 	r.Documents = store
-	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }})
-	commands.Handle(app, books, "put", func(_ none, c putCommand) ([]bookFact, error) { return []bookFact{put{c.Shelf, c.Title}}, nil })
-	projections.Register(app, bookCards)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx) }()
-	defer func() { stop(); <-ended }()
-	for len(app.Unready()) > 0 {
-		time.Sleep(time.Millisecond)
+	ranks := &projections.Ranking[bookFact]{Name: "ranks", From: books.Stream(), Cards: bookCards,
+		Scores: func(e projections.Event[bookFact]) []projections.Score {
+			return []projections.Score{{Set: "all", Key: e.ID, Score: 1}}
+		}}
+	app, stop := runBooks(t, framework.Config{Open: func(context.Context) (framework.Resources, error) { return r, nil }}, putBooks(bookCards, ranks))
+	defer stop()
+	min := frameworktest.After(frameworktest.Send(t, app, framework.Call{Aggregate: "book", ID: "1", Command: "put", Body: []byte(`{"shelf":"a","title":"Dune"}`)}))
+	ask := func(view, key, from string) error {
+		_, err := app.Ask(t.Context(), view, framework.Query{Key: key, From: from, Min: min})
+		return err
 	}
-	res, err := app.Execute(ctx, framework.Call{Aggregate: "book", ID: "1", Command: "put", Body: []byte(`{"shelf":"a","title":"Dune"}`)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := framework.Query{Key: "1", Min: frameworktest.After(res)}
-	frameworktest.Ask(t, app, "book", q)
-	if _, err := app.Ask(ctx, "book", framework.Query{Key: "2"}); !errors.Is(err, framework.ErrNotFound) {
-		t.Errorf("a book that was never put: %v", err)
-	}
-	store.lost.Store(true)
-	var unavailable *framework.UnavailableError
-	if _, err := app.Ask(ctx, "book", q); !errors.As(err, &unavailable) {
-		t.Errorf("a book of a store that was emptied: %v, want that it is unavailable", err)
+	for _, c := range []struct{ view, key, from, never, neverFrom string }{{"book", "1", "", "2", ""}, {"ranks", "all", "1", "all", "2"}} {
+		if err := ask(c.view, c.key, c.from); err != nil {
+			t.Errorf("%s: %v", c.view, err)
+		}
+		if err := ask(c.view, c.never, c.neverFrom); !errors.Is(err, framework.ErrNotFound) {
+			t.Errorf("%s, of a book that was never put: %v", c.view, err)
+		}
+		store.lost.Store(true)
+		var unavailable *framework.UnavailableError
+		if err := ask(c.view, c.key, c.from); !errors.As(err, &unavailable) {
+			t.Errorf("%s of a store that was emptied: %v, want that it is unavailable", c.view, err)
+		}
+		store.lost.Store(false)
 	}
 }

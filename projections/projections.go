@@ -53,12 +53,14 @@ type Event[E any] struct {
 // a document for each key that Key returns.
 //
 // The view's tasks start from snapshots, which hold documents as JSON, and beside it
-// what a [Unique] or [Top] counts by. Where that would not bring a D back as it was (a field that is not exported or left out, an
-// interface, a slice with omitempty) they fold the log from its beginning instead.
+// what a [Unique] or [Top] counts by. Where that would not bring a D back as it was (a
+// field that is not exported or left out, an interface, a slice with omitempty) they
+// fold the log from its beginning instead.
 type View[D, E any] struct {
 	Name string // in URLs and store keys, for ever: [a-z][a-z0-9-]*
-	// Version is to be raised with any change of what Fold makes of the same events,
-	// default 1: the view is then made anew, in a generation of this number.
+	// Version is to be raised with any change of what Fold makes of the same events;
+	// default 1. Register the former View too as long as its generation is read: see
+	// framework.Config.ReplaceViews, and doc/operating.md.
 	Version int
 	From    aggregates.Stream[E] // the events it is made of
 	Fold    func(D, Event[E]) D  // moves an aggregate's document by one event; pure

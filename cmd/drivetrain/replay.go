@@ -48,7 +48,7 @@ A record of a topic has the aggregate's key, the payload, and the headers of a C
 event's id, ce_position where it lies in the log. It may be there twice where a replay was repeated: then
 with the same ce_id. What has been published by then is said when a replay is broken off.
 
-To make a view anew, do not replay into it: raise its Version, or rebuild it; see doc/operating.md.`
+To make a view anew, do not replay into it: rebuild it; see doc/operating.md.`
 }
 
 // Validate checks the flags; kong calls it.
