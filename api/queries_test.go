@@ -176,7 +176,7 @@ func TestQueryParametersOutOfBoundsAreNamed(t *testing.T) {
 		"/v1/tribe/x/events?limit=1&limit=2":                                        {"query.limit", "once"},
 		"/v1/views/tribe-card/x?q=a":                                                {"query.q"},
 		"/v1/views/tribe-feed/x?limit=101&skip=1":                                   {"query.limit", "query.skip"},
-		"/v1/views/search?skip=9901&limit=x&town=Bern":                              {"query.skip", "query.limit", "query.town", "q, skip, limit, city, kind"},
+		"/v1/views/search?skip=9901&limit=x&town=Bern":                              {"query.skip", "query.limit", "query.town", "q, skip, limit, sort, after, city, founded.from, founded.to, kind, size.from, size.to"},
 		"/v1/views/search?q=%ff":                                                    {"query.q", "UTF-8"},
 		"/v1/views/search?q=" + strings.Repeat("a", maxWords+1):                     {"query.q", "1024 bytes"},
 		"/v1/views/search?city=" + strings.Repeat("a", maxField+1):                  {"query.city"},

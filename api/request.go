@@ -243,6 +243,20 @@ func (q *query) text(name string, max int) string {
 	return text
 }
 
+// choice returns a parameter that is one of a list, or empty if it is not given.
+func (q *query) choice(name string, of []string) string {
+	text := q.values.Get(name)
+	if !q.values.Has(name) || slices.Contains(of, text) {
+		return text
+	}
+	message := "nothing can be chosen here; leave it out"
+	if len(of) > 0 {
+		message = "want one of: " + list(of)
+	}
+	q.add(name, message, text)
+	return ""
+}
+
 // problem returns what was wrong, if anything was.
 func (q *query) problem() error {
 	if len(q.faults) == 0 {

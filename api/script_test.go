@@ -23,6 +23,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,7 +100,7 @@ func (s *script) Commands() []framework.Command {
 
 func (s *script) Views() []framework.View {
 	return []framework.View{
-		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Is: []string{"city", "kind"}},
+		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Fields: view.Fields{"name": view.Text, "city": view.Keyword, "kind": view.Caseless, "size": view.Number, "founded": view.Time}},
 		{Name: "tribe-card", Kind: framework.Document, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-feed", Kind: framework.Feed, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-top", Kind: framework.Ranking, Item: reflect.TypeFor[State]()},

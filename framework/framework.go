@@ -127,7 +127,7 @@ type View struct {
 	Version int          // of its folds, from 1; 0 means 1. A generation is made by one
 	Kind    ViewKind     // how it is asked
 	Item    reflect.Type // a document of it
-	Is      []string     // of Search: the keyword fields that a query may name
+	Fields  view.Fields  // of Search: what a query may name
 	Reads   []Read       // other views that its answers are made of
 	// Topology declares what keeps a generation: a source of the name Source and, if
 	// the view is keyed otherwise than the events, the shuffle behind it, whose tasks
@@ -181,7 +181,7 @@ const (
 	Document ViewKind = "document" // by key: the document
 	Feed     ViewKind = "feed"     // by key: a page {items, next}
 	Ranking  ViewKind = "ranking"  // by key: a page {items, next} of {rank, key, score, item}
-	Search   ViewKind = "search"   // by words: {items, total}
+	Search   ViewKind = "search"   // by words and fields: {items, total, next}
 )
 
 // Query asks a view. App, Partitions and Generation are the framework's to set.
@@ -192,7 +192,9 @@ type Query struct {
 	Key        string                            // of Document, Feed and Ranking
 	Text       string                            // of Search
 	Is         map[string]string                 // of Search: keyword fields that must be so
-	After      string                            // of Feed and Ranking: the next of the page before
+	Ranges     map[string]view.Range             // of Search: what numbers and times must lie within
+	Sort       string                            // of Search: the field to sort by, from the greatest down behind a "-"; empty: the best first
+	After      string                            // of all but Document: the next of the page before; of Search not with Skip
 	From       string                            // of Ranking: begin with the entry of this key; not with After
 	Skip       int                               // of Search
 	Limit      int                               // of all but Document, 1 to 100; default 20

@@ -333,11 +333,15 @@ func (f *fetcher) feed(tribe string, into map[string][]string) error {
 	}
 }
 
-// search reads a search to its end.
+// search reads a search to its end, some by leaving out what was read, the others from
+// where the page before has ended.
 func (f *fetcher) search(q question, into map[question]found) error {
 	got := found{}
-	for {
-		path := fmt.Sprintf("/v1/views/search?q=%s&limit=100&skip=%d", url.QueryEscape(q.words), len(got.items))
+	for after := ""; ; {
+		path := fmt.Sprintf("/v1/views/search?q=%s&limit=100&after=%s", url.QueryEscape(q.words), after)
+		if len(q.words)%2 == 0 {
+			path = fmt.Sprintf("/v1/views/search?q=%s&limit=100&skip=%d", url.QueryEscape(q.words), len(got.items))
+		}
 		if q.kind != "" {
 			path += "&kind=" + q.kind
 		}
@@ -349,7 +353,7 @@ func (f *fetcher) search(q question, into map[question]found) error {
 		for _, item := range p.Items {
 			got.items = append(got.items, string(item))
 		}
-		if len(p.Items) == 0 || len(got.items) >= p.Total {
+		if after = p.Next; len(p.Items) == 0 || len(got.items) >= p.Total {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			into[q] = got
