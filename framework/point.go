@@ -55,17 +55,17 @@ func (a *App) point(ctx context.Context, p *process, k *kept, told *pointed) {
 	to, able := store.(view.Pointer)
 	l := p.lineage(k.name)
 	now := a.cfg.Clock.Now()
-	if !able || l.read == 0 || l.turns == told.turn && now.Sub(told.at) < pointAgain {
+	if !able || l.Read == 0 || l.Turns == told.turn && now.Sub(told.at) < pointAgain {
 		return
 	}
 	within, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
 	defer cancel()
-	err := to.Point(within, view.Generation{App: a.cfg.App, View: k.name, Number: l.read}, l.turns)
+	err := to.Point(within, view.Generation{App: a.cfg.App, View: k.name, Number: l.Read}, l.Turns)
 	if err == nil {
-		*told = pointed{turn: l.turns, at: now}
+		*told = pointed{turn: l.Turns, at: now}
 		return
 	}
 	if told.fail++; told.fail == pointFails && ctx.Err() == nil {
-		a.cfg.Logger.Warn("outside readers are not told which generation of a view is read; it is tried again", "view", k.name, "generation", l.read, "err", err)
+		a.cfg.Logger.Warn("outside readers are not told which generation of a view is read; it is tried again", "view", k.name, "generation", l.Read, "err", err)
 	}
 }

@@ -32,7 +32,11 @@ func (x *index) pages(q view.Query, size int, between func()) (keys []string) {
 		if page > 0 && between != nil {
 			between()
 		}
-		hits := x.find(q)
+		find := x.find
+		if page > 0 && between == nil {
+			find = x.findAsIs
+		}
+		hits := find(q)
 		keys = append(keys, keysOf(hits)...)
 		if hits.Next == nil {
 			return keys
