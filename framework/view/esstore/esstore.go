@@ -56,10 +56,9 @@
 // # What the server must be
 //
 // Elasticsearch 8, alone or a cluster; no scripts, by-query or reindex calls are
-// made. The user needs, on indices drivetrain.*, the privileges create_index,
-// delete_index, view_index_metadata, maintenance, read and write. A batch's
-// documents travel in requests of at most some 6 MB; a page of large documents
-// is held whole by the server.
+// made. The user needs, on indices drivetrain.*, the privileges manage (which aliases take),
+// read and write. A batch's documents travel in requests of at most some 6 MB; a page of
+// large documents is held whole by the server.
 package esstore
 
 import (
