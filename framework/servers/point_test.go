@@ -100,7 +100,11 @@ func TestOutsideReadersFollowSwitches(t *testing.T) {
 	})
 	told(3, 2)
 	endA()
-	each(func(view string) error { _, err := b.Rollback(ctx, view, ""); return err })
+	each(func(view string) error {
+		var err error
+		soon(t, "it is rolled back", func() bool { _, err = b.Rollback(ctx, view, ""); return err == nil })
+		return err
+	})
 	told(2, 3)
 	client.Del(ctx, name+":show:read")
 	remove(t, es+".read")
