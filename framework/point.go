@@ -9,7 +9,7 @@ import (
 
 // pointAgain is how often the stores are told which generation of a view is read, though
 // that is as it was: one may have lost it.
-const pointAgain = 10 * time.Second
+const pointAgain = 5 * time.Second
 
 // pointFails is how many times in a row telling them fails before that is a warning: the
 // first times, what is read may not be prepared yet.

@@ -17,7 +17,8 @@ import (
 // ask gets JSON past the store, nil where there is nothing.
 func ask(t testing.TB, url string, into any) {
 	t.Helper()
-	answer, err := http.Get(url)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}

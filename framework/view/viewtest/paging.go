@@ -255,7 +255,7 @@ func (c card) values(field string) (list []any) {
 // compareBy compares the least values, or the greatest from the greatest down; none is last.
 func compareBy(a, b []any, desc bool) int {
 	if len(a) == 0 || len(b) == 0 {
-		return cmp.Compare(len(b), len(a)) // of one field that is always one, or none
+		return cmp.Compare(len(b), len(a)) // which has values comes first
 	}
 	less := func(x, y any) int {
 		if n, ok := x.(float64); ok {
@@ -288,7 +288,7 @@ func pagesGoOn(x *index) {
 	w.must(b)
 	for _, q := range []view.Query{{}, {Sort: "members"}, {Sort: "members", Desc: true}, {Sort: "id", Desc: true, Text: "oak"}} {
 		n := 0
-		got := x.pages(q, 7, func() {
+		got := x.pages(q, 11, func() {
 			n++
 			w.put(fmt.Sprintf("a-%d", n), fmt.Sprintf(`{"text":"oak","members":%d}`, n%14-1), fmt.Sprintf("steady-%02d-%d", n, n), `{"text":"oak"}`, "z", `{"text":"oak","members":5}`)
 			if n > 1 {
