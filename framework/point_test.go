@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -96,5 +97,27 @@ func TestTheStoresAreToldWhichGenerationIsRead(t *testing.T) {
 	says("[1: 2 2: 3 3: 2]")
 	if got := store.of("found"); got != "[]" {
 		t.Errorf("the document store was told of a search view: %s", got)
+	}
+}
+
+func TestNoTwoQueryParametersHaveOneName(t *testing.T) {
+	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return framework.Resources{}, nil }})
+	for name, fields := range map[string]view.Fields{
+		"sort":      {"sort": view.Keyword},
+		"after":     {"after": view.Caseless},
+		"size.from": {"size": view.Number, "size.from": view.Keyword},
+	} {
+		func() {
+			defer func() {
+				if said := fmt.Sprint(recover()); !strings.Contains(said, fmt.Sprintf("%q", name)) {
+					t.Errorf("%v: %s", fields, said)
+				}
+			}()
+			app.AddView(framework.View{Name: "find", Kind: framework.Search, Fields: fields})
+		}()
+	}
+	app.AddView(framework.View{Name: "find", Kind: framework.Search, Fields: view.Fields{"sort": view.Text, "size": view.Number, "from": view.Keyword}})
+	if got := fmt.Sprint(app.Views()[0].Fields.Of(view.FieldKind.Sorts)); got != "[from size]" {
+		t.Errorf("it sorts by %s", got)
 	}
 }
