@@ -119,8 +119,8 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	if a.half == nil {
 		a.half, a.done = a.kind.Zero(), 0
 	}
-	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer f.close()
+	f := fetcher{Fetcher: eventlog.Fetcher{Log: o.cfg.Log, Topic: o.cfg.Topic, Partition: o.cfg.Partition}}
+	defer f.Close()
 	var e partition.Event
 	for _, offset := range a.offsets.list(uint64(a.done), a.offsets.count) {
 		if err := f.fetch(ctx, offset, &e); err != nil {

@@ -313,13 +313,13 @@ func (o *Owner) resume(ctx context.Context, head []byte) error {
 	last := v.units.Fold().Next() - 1
 	within, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
 	defer cancel()
-	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer f.close()
-	r, err := f.at(within, last)
+	f := eventlog.Fetcher{Log: o.cfg.Log, Topic: o.cfg.Topic, Partition: o.cfg.Partition}
+	defer f.Close()
+	r, err := f.At(within, last)
 	switch {
 	case err != nil && !errors.Is(err, eventlog.ErrOffset):
-		o.unread = fmt.Errorf("read from %d: %w", last, err)
-		return o.unread
+		o.unread = err
+		return err
 	case err != nil || tailOf(r.Header) != binary.BigEndian.Uint32(head):
 		return fmt.Errorf("the log has another record at %d: it is of another log, or the log has lost records", last)
 	}
