@@ -388,7 +388,7 @@ func TestALongHistoryIsFoldedAgainInSeveralAttempts(t *testing.T) {
 		slow := &slowLog{Log: p.log.Connect()}
 		n := p.node(func(c *OwnerConfig) { c.Log = slow })
 		far := slices.Repeat([]string{"f"}, 2048+100) // beyond what an eventlog.Fetcher reads past
-		for i := range 80 { // events of a, so far apart that a run of records holds few
+		for i := range 80 {                           // events of a, so far apart that a run of records holds few
 			n.send(ask("a", 2*i+1, add("k"))).accepted(uint64(i + 1))
 			n.send(ask("b", 2*i+2, add(far...))).accepted(uint64((i + 1) * len(far)))
 		}

@@ -13,7 +13,9 @@ const fetchSkip = 2048
 // read in one go. Log and Topic are required; Close it when done. It is not safe for
 // concurrent use.
 type Fetcher struct {
-	Log       Log
+	Log interface { // a Log, or what reads it otherwise
+		Read(topic string, partition int32, from int64) (Reader, error)
+	}
 	Topic     string
 	Partition int32
 

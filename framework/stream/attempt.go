@@ -28,6 +28,8 @@ type attempt struct {
 	txn  *transactions // nil: no transactional outputs
 	snap *snapshots    // nil: none are kept
 
+	letters *eventlog.Fetcher // of what is parked; nil: nothing was read yet
+
 	ticket     ticket // of all that the inputs below claimed have made; nil: done covers all
 	claimed    int64
 	done       int64 // all that the inputs below it have made is acknowledged
@@ -133,6 +135,7 @@ func (a *attempt) open() error {
 	if err := a.aim(); err != nil {
 		return err
 	}
+	a.hold()
 	a.progressed = a.cfg.Clock.Now()
 	reader, err := a.reader()
 	if err != nil {
@@ -456,6 +459,9 @@ func (a *attempt) close() error {
 	}
 	if a.core != nil {
 		a.core.leave()
+	}
+	if a.letters != nil {
+		a.letters.Close()
 	}
 	if a.snap != nil {
 		a.snap.end()

@@ -26,6 +26,9 @@ type Task struct {
 	marked int64 // what its stores held when they were last heard of
 	opened bool  // they were
 
+	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
+	everParked atomic.Int64            // events
+
 	waiting atomic.Int32  // callers in Wait
 	waits   chan struct{} // tells Watch of one; holds one
 
@@ -131,6 +134,9 @@ func (t *Task) Run(ctx context.Context) {
 		err := t.attempt(ctx)
 		if ctx.Err() != nil {
 			return
+		}
+		if t.unsure(err) {
+			continue
 		}
 		final := permanent(err)
 		t.update(func(s *TaskStatus) { s.Err, s.Final = err, final })
