@@ -1,6 +1,7 @@
 // Package control is what the records of an application's control log mean: which
-// processes there are, at which addresses, and which of them owns which partition.
-// It is pure: records in, a catalogue out.
+// processes there are, at which addresses, which of them owns which partition, and
+// which generations of the views are built, read and retired. It is pure: records in,
+// a catalogue out.
 //
 //	fold := control.New()
 //	for _, r := range records {
@@ -11,9 +12,11 @@
 //	owner, ok := fold.Owner(3)
 //	member, ok := fold.Member(owner.Process)
 //
-// What it says are hints. Who may decide for a partition is settled in the
+// What it says of owners are hints. Who may decide for a partition is settled in the
 // partition itself, see package partition; a process that is asked for what it does
-// not own says so.
+// not own says so. What it says of generations is how it is: each of their records
+// takes effect only where things are as who wrote it believed, so that two at once, or
+// one that comes again, do no harm.
 package control
 
 import (
@@ -38,6 +41,13 @@ const (
 	KindMember Kind = 65 // a process says that it is there
 	KindLeft   Kind = 66 // a process says that it ends
 	KindOwner  Kind = 67 // a process says that its claim of a partition is valid
+
+	KindGeneration Kind = 68 // a generation of a view is to be built
+	KindSwitch     Kind = 69 // another generation is read
+	KindRetired    Kind = 70 // a generation is given up
+	KindDropped    Kind = 71 // and nothing is left of it
+	KindCut        Kind = 72 // generations are to be held where they can be compared
+	KindReleased   Kind = 73 // and need not be any more
 )
 
 // Limits of what a record may hold. One that is beyond them has no effect.
@@ -53,6 +63,10 @@ type Member struct {
 	Address  string    `json:"address,omitempty"` // URL of its API, as Address gives it; empty: it gives none
 	Host     string    `json:"host,omitempty"`    // name of its machine, which a loopback address needs
 	Started  time.Time `json:"started"`
+
+	// Views are the versions of each view whose folds it carries, ascending. A process
+	// of before there were generations says none.
+	Views map[string][]int `json:"views,omitempty"`
 }
 
 // Owner is who owns a partition.
@@ -94,7 +108,7 @@ func kindOf(header []byte) (Kind, error) {
 		return 0, fmt.Errorf("%w: format %d of the control log, this program reads up to %d", event.ErrNewer, header[0], Format)
 	case len(header) > 2 || header[1] < byte(KindMember):
 		return 0, fmt.Errorf("%w: kind %d, %d bytes", event.ErrForeign, header[1], len(header))
-	case header[1] > byte(KindOwner):
+	case header[1] > byte(KindReleased):
 		return 0, fmt.Errorf("%w: kind %d in the control log", event.ErrNewer, header[1])
 	}
 	return Kind(header[1]), nil

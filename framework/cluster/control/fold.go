@@ -20,8 +20,13 @@ const MaxMembers = 1024
 // concurrent use.
 type Fold struct {
 	next    int64
+	took    bool // the last record had an effect on a view
 	members map[event.ID]announced
 	owners  map[int32]Owner
+	views   map[string]*lineage
+
+	cuts     []Cut      // that stand
+	released []event.ID // those that did last
 }
 
 type announced struct {
@@ -31,11 +36,15 @@ type announced struct {
 
 // New returns the fold of no record.
 func New() *Fold {
-	return &Fold{members: make(map[event.ID]announced), owners: make(map[int32]Owner)}
+	return &Fold{members: make(map[event.ID]announced), owners: make(map[int32]Owner), views: make(map[string]*lineage)}
 }
 
 // Next returns one past the last offset that was folded.
 func (f *Fold) Next() int64 { return f.next }
+
+// Took reports whether the record that was folded last took effect, if it is one of a
+// view: of a generation, switch or cut.
+func (f *Fold) Took() bool { return f.took }
 
 // Step folds the next record. A record that is of no known form has no effect; a
 // payload's unknown fields are ignored. The only errors are event.ErrNewer for a
@@ -49,7 +58,7 @@ func (f *Fold) Step(r *eventlog.Record) error {
 	if errors.Is(err, event.ErrNewer) {
 		return fmt.Errorf("control: offset %d: %w", r.Offset, err)
 	}
-	f.next = r.Offset + 1
+	f.next, f.took = r.Offset+1, false
 	if err != nil {
 		return nil
 	}
@@ -63,15 +72,34 @@ func (f *Fold) Step(r *eventlog.Record) error {
 		}
 	case KindOwner:
 		f.own(r)
+	default:
+		f.took = f.view(kind, r)
 	}
 	return nil
+}
+
+// view folds a record of a view, and reports whether it took effect.
+func (f *Fold) view(kind Kind, r *eventlog.Record) bool {
+	switch kind {
+	case KindGeneration:
+		return f.build(r)
+	case KindSwitch:
+		return f.turn(r)
+	case KindRetired:
+		return f.retire(r)
+	case KindDropped:
+		return f.drop(r)
+	case KindCut:
+		return f.cut(r)
+	}
+	return f.release(r)
 }
 
 // join adds a member, in place of an earlier run of the same instance: that has
 // ended, or the group has fenced it.
 func (f *Fold) join(r *eventlog.Record) {
 	var m Member
-	if json.Unmarshal(r.Value, &m) != nil || m.Process.IsZero() || max(len(m.Instance), len(m.Address), len(m.Host)) > MaxText {
+	if json.Unmarshal(r.Value, &m) != nil || m.Process.IsZero() || !m.bounded() {
 		return
 	}
 	for id, other := range f.members {

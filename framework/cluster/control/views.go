@@ -1,0 +1,264 @@
+package control
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+)
+
+// lineage is what a fold knows of one view: its generations, by number, and how it
+// has been switched.
+type lineage struct {
+	generations []Generation
+	greatest    int // number that any has had
+	read        int // number; 0: none
+	turns       int // switches that took effect
+	switches    []Switch
+}
+
+// find returns the generation of a number, nil if there is none.
+func (l *lineage) find(number int) *Generation {
+	if l == nil {
+		return nil
+	}
+	for i := range l.generations {
+		if l.generations[i].Number == number {
+			return &l.generations[i]
+		}
+	}
+	return nil
+}
+
+// live returns the generation of a number, nil if there is none that is not retired.
+func (l *lineage) live(number int) *Generation {
+	if g := l.find(number); g != nil && g.Retired == nil {
+		return g
+	}
+	return nil
+}
+
+// decode reads a payload whose texts are within bounds.
+func decode[T any](r *eventlog.Record, texts func(*T) []string) (v T, ok bool) {
+	if json.Unmarshal(r.Value, &v) != nil {
+		return v, false
+	}
+	for _, text := range texts(&v) {
+		if len(text) > MaxText {
+			return v, false
+		}
+	}
+	return v, true
+}
+
+// build adds a generation.
+func (f *Fold) build(r *eventlog.Record) bool {
+	g, ok := decode(r, func(g *Generation) []string { return []string{g.View, g.By} })
+	if !ok || g.View == "" || g.Number < 1 || g.Version < 1 || g.Rate < 0 {
+		return false
+	}
+	l := f.views[g.View]
+	if l == nil {
+		if len(f.views) == MaxViews {
+			return false
+		}
+		l = &lineage{greatest: g.Number - 1}
+		f.views[g.View] = l
+	}
+	kept := 0
+	for i := range l.generations {
+		if l.generations[i].Retired == nil {
+			kept++
+		}
+	}
+	if g.Number != l.greatest+1 || kept == MaxKept {
+		return false
+	}
+	l.greatest = g.Number
+	l.generations = append(l.generations, g)
+	return true
+}
+
+// turn switches a view.
+func (f *Fold) turn(r *eventlog.Record) bool {
+	s, ok := decode(r, func(s *Switch) []string { return []string{s.View, s.Reason, s.By} })
+	if !ok {
+		return false
+	}
+	l := f.views[s.View]
+	if l.live(s.To) == nil || s.Turn != l.turns+1 || l.read != s.From || s.From == s.To {
+		return false
+	}
+	l.read, l.turns = s.To, s.Turn
+	l.switches = latest(append(l.switches, s), MaxSwitches)
+	return true
+}
+
+// latest returns the last n of a list.
+func latest[T any](list []T, n int) []T { return slices.Delete(list, 0, max(0, len(list)-n)) }
+
+// retire gives a generation up, and ends the cuts that hold it.
+func (f *Fold) retire(r *eventlog.Record) bool {
+	gone, ok := decode(r, func(r *Retired) []string { return []string{r.View, r.By} })
+	if !ok {
+		return false
+	}
+	l := f.views[gone.View]
+	g := l.live(gone.Number)
+	if g == nil || l.read == gone.Number {
+		return false
+	}
+	g.Retired = &gone
+	f.end(func(c Cut) bool { return c.View == gone.View && slices.Contains(c.Generations, gone.Number) })
+	retired := 0
+	for i := len(l.generations) - 1; i >= 0; i-- {
+		if l.generations[i].Retired == nil {
+			continue
+		}
+		if retired++; retired > MaxRetired {
+			l.generations = slices.Delete(l.generations, i, i+1)
+		}
+	}
+	return true
+}
+
+// drop notes that nothing is left of a retired generation.
+func (f *Fold) drop(r *eventlog.Record) bool {
+	d, ok := decode(r, func(*Dropped) []string { return nil })
+	if !ok {
+		return false
+	}
+	g := f.views[d.View].find(d.Number)
+	if g == nil || g.Retired == nil || g.Dropped {
+		return false
+	}
+	g.Dropped = true
+	return true
+}
+
+// cut lets a cut stand.
+func (f *Fold) cut(r *eventlog.Record) bool {
+	c, ok := decode(r, func(c *Cut) []string { return []string{c.View} })
+	if !ok || c.ID.IsZero() || c.Until.IsZero() || len(c.Generations) == 0 || len(c.Generations) > MaxKept {
+		return false
+	}
+	for _, number := range c.Generations {
+		if f.views[c.View].live(number) == nil {
+			return false
+		}
+	}
+	for n, offset := range c.At {
+		if n < 0 || n >= MaxPartition || offset < 0 {
+			return false
+		}
+	}
+	if slices.Contains(f.released, c.ID) || slices.ContainsFunc(f.cuts, func(other Cut) bool { return other.ID == c.ID }) {
+		return false
+	}
+	f.cuts = latest(append(f.cuts, c), MaxCuts)
+	return true
+}
+
+// release ends a cut.
+func (f *Fold) release(r *eventlog.Record) bool {
+	over, ok := decode(r, func(*Released) []string { return nil })
+	return ok && f.end(func(c Cut) bool { return c.ID == over.ID })
+}
+
+// end ends the cuts for which over says so, and reports whether there were any.
+func (f *Fold) end(over func(Cut) bool) (any bool) {
+	f.cuts = slices.DeleteFunc(f.cuts, func(c Cut) bool {
+		if !over(c) {
+			return false
+		}
+		f.released, any = latest(append(f.released, c.ID), MaxReleased), true
+		return true
+	})
+	return any
+}
+
+// Views returns the names of the views that have generations, sorted.
+func (f *Fold) Views() []string { return slices.Sorted(maps.Keys(f.views)) }
+
+// Generations returns the generations of a view that are known, retired ones too, by
+// number.
+func (f *Fold) Generations(view string) []Generation {
+	if l := f.views[view]; l != nil {
+		return slices.Clone(l.generations)
+	}
+	return nil
+}
+
+// Generation returns a generation of a view; ok is false if none is known.
+func (f *Fold) Generation(view string, number int) (g Generation, ok bool) {
+	if found := f.views[view].find(number); found != nil {
+		return *found, true
+	}
+	return Generation{}, false
+}
+
+// Greatest returns the greatest number that a generation of a view has had, 0 if there
+// has been none.
+func (f *Fold) Greatest(view string) int {
+	if l := f.views[view]; l != nil {
+		return l.greatest
+	}
+	return 0
+}
+
+// Read returns the number of the generation of a view that is read, 0 if none is.
+func (f *Fold) Read(view string) int {
+	if l := f.views[view]; l != nil {
+		return l.read
+	}
+	return 0
+}
+
+// Switches returns the last switches of a view that took effect, oldest first.
+func (f *Fold) Switches(view string) []Switch {
+	if l := f.views[view]; l != nil {
+		return slices.Clone(l.switches)
+	}
+	return nil
+}
+
+// Turns returns how often a view has been switched.
+func (f *Fold) Turns(view string) int {
+	if l := f.views[view]; l != nil {
+		return l.turns
+	}
+	return 0
+}
+
+// Cuts returns the cuts that are not released, oldest first. Whether their time has
+// passed is for the caller's clock to say.
+func (f *Fold) Cuts() []Cut { return slices.Clone(f.cuts) }
+
+// Carries reports whether a process that is there carries a version of a view.
+func (f *Fold) Carries(view string, version int) bool {
+	for _, m := range f.members {
+		if m.Carries(view, version) {
+			return true
+		}
+	}
+	return false
+}
+
+// Carries reports whether the process says that it carries a version of a view.
+func (m Member) Carries(view string, version int) bool {
+	return slices.Contains(m.Views[view], version)
+}
+
+// bounded reports whether a member says no more than it may.
+func (m Member) bounded() bool {
+	if max(len(m.Instance), len(m.Address), len(m.Host)) > MaxText || len(m.Views) > MaxViews {
+		return false
+	}
+	for name, versions := range m.Views {
+		if len(name) > MaxText || len(versions) > MaxKept {
+			return false
+		}
+	}
+	return true
+}
