@@ -11,6 +11,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -21,13 +22,14 @@ const markEvery = 50 * time.Millisecond
 // following is a view at work: the tasks that read the events, and those that fill
 // the stores, which are the same unless a shuffle lies between.
 type following struct {
-	view    View
-	sources []*stream.Task // by partition of the events
-	fills   []*stream.Task // by partition of the shuffle; nil: there is none
-	shuffle string         // its topic
-	sights  []*sight       // by its partition
-	wanted  chan int32     // partitions of it of which more is to be known
-	shown   atomic.Int64   // fills, as of the last answer that found all
+	view       View
+	generation view.Generation
+	sources    []*stream.Task // by partition of the events
+	fills      []*stream.Task // by partition of the shuffle; nil: there is none
+	shuffle    string         // its topic
+	sights     []*sight       // by its partition
+	wanted     chan int32     // partitions of it of which more is to be known
+	shown      atomic.Int64   // fills, as of the last answer that found all
 }
 
 // filled returns how often the stores were found to lack something. What they were
@@ -45,6 +47,7 @@ func (f *following) filled() (n int64) {
 // follow makes the tasks of a view. ctx is to outlast them.
 func (a *App) follow(ctx context.Context, p *process, v View) (*following, error) {
 	at := Following{Resources: p.Resources, Generation: a.generation(v.Name), Topic: p.topic, Partitions: a.cfg.Partitions}
+	at.Park = &stream.Park{MaxKeys: a.cfg.MaxParkedKeys, MaxEvents: a.cfg.MaxParkedEvents}
 	if _, shared := p.Log.(eventlog.Assigner); shared {
 		at.MarkEvery = markEvery
 	}
@@ -64,7 +67,7 @@ func (a *App) follow(ctx context.Context, p *process, v View) (*following, error
 	if err != nil {
 		return nil, err
 	}
-	f := &following{view: v, sources: tasks[Source]}
+	f := &following{view: v, generation: at.Generation, sources: tasks[Source]}
 	if v.Shuffle != "" {
 		f.fills, f.shuffle = tasks[v.Shuffle], runner.ShuffleTopic(v.Shuffle)
 		f.wanted = make(chan int32, len(f.fills))

@@ -156,6 +156,11 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 
 // topology declares the fold of the view's documents, and where they are kept.
 func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
+	if f.Park != nil && wire.Lossless(reflect.TypeFor[D]()) != nil {
+		park := *f.Park
+		park.Refold = true // JSON would not bring a document back as it was before a fold that fails
+		f.Park = &park
+	}
 	t, facts := topology(f, reader(v.From))
 	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
 	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
