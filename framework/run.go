@@ -70,6 +70,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	a.process.Store(p)
 	defer a.process.Store(nil)
+	attending.Go(func() { a.watchLag(lasting, p) })
 	for _, f := range p.views {
 		if f.fills != nil {
 			attending.Go(func() { f.attend(lasting, p, a.cfg.Clock) })

@@ -116,7 +116,6 @@ func (s *parkStage) rule(data string) bool {
 
 // parkDoc is a key's state before the shuffle.
 type parkDoc struct {
-	live   bool
 	sum    int64
 	last   []int64
 	by     map[string]int64
