@@ -9,9 +9,9 @@
 // What is registered decides what there is:
 //
 //	POST /v1/{aggregate}/{id}/{command}  the body is the command; answers {version, position, events}
-//	GET  /v1/{aggregate}/{id}            the folded state
+//	GET  /v1/{aggregate}/{id}            the folded state, by now or of a moment of the past
 //	GET  /v1/{aggregate}/{id}/events     its events: {items, next}
-//	GET  /v1/views/{view}/{key}          a document, or a feed's page {items, next}
+//	GET  /v1/views/{view}/{key}          a document, or a page {items, next} of a feed or ranking
 //	GET  /v1/views/{view}?q=…            a search's page {items, total}
 //	GET  /openapi.json, /docs            the description, for programs and for people
 //	GET  /healthz, /readyz               alive; ready, or 503 with the reasons
@@ -49,7 +49,7 @@ type app interface {
 	Members() []framework.Member
 	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
-	State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error)
+	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
 	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
 }

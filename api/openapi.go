@@ -121,9 +121,9 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 	op := &huma.Operation{
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: "get_" + name + "_state", Tags: []string{name},
 		Summary:     "Read " + article(name),
-		Description: "Answers with the state that its events fold to.",
-		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
-			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})},
+		Description: "Answers with the state that its events fold to, by now or as of a version, a time or a position.",
+		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, consistencyParam,
+			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})}, momentParams()...),
 		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
 	op.Responses["304"] = &huma.Response{Description: "The client has this version.", Headers: headers(etagHeader, positionHeader)}
@@ -184,6 +184,25 @@ func (s *spec) feed(v framework.View) *huma.Operation {
 		[]*huma.Param{s.idParam("key", "Of the feed"),
 			queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
 			queryParam("limit", "The most documents to answer with.", number(1, ptr(float64(maxLimit)), 20))})
+}
+
+// ranking describes a view that is asked by key, page by page or from one entry on.
+func (s *spec) ranking(v framework.View) *huma.Operation {
+	entry := object(map[string]*huma.Schema{
+		"rank":  {Type: huma.TypeInteger, Format: "int64", Description: "From 1, as of the reading"},
+		"key":   {Type: huma.TypeString},
+		"score": {Type: huma.TypeNumber, Format: "double"},
+		"item":  {AnyOf: []*huma.Schema{s.item(v), {Type: "null"}}, Description: "The document; null if there is none"},
+	})
+	page := object(map[string]*huma.Schema{
+		"items": {Type: huma.TypeArray, Items: s.own(camel(v.Name)+"Ranked", entry)},
+		"next":  {Type: huma.TypeString, Description: "Pass as after to get the next page; empty at the end"},
+	})
+	return s.view(v, "/{key}", "Read "+v.Name, "Answers with a page of entries, the greatest score first.", s.own(camel(v.Name)+"Page", page),
+		[]*huma.Param{s.idParam("key", "Of the ranking"),
+			queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
+			queryParam("from", "Begin with the entry of this key, which is not found if it is not there; not with after.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}),
+			queryParam("limit", "The most entries to answer with.", number(1, ptr(float64(maxLimit)), 20))}, notFound)
 }
 
 // search describes a view that is asked by words.

@@ -32,13 +32,25 @@ func (a *aggregate) state(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := noQuery(r); err != nil {
+	q := framework.StateQuery{Min: at}
+	if q.Strong, err = strong(r); err != nil {
+		return err
+	}
+	if q.AsOf, err = asOf(r); err != nil {
 		return err
 	}
 	if done, err := a.elsewhere(w, r, a.name, id, "", nil); done {
 		return err
 	}
-	st, err := a.app.State(r.Context(), a.name, id, at)
+	if q.AsOf.IsZero() {
+		return a.show(w, r, id, q)
+	}
+	return a.within(a.folding, func(w *response, r *http.Request) error { return a.show(w, r, id, q) })(w, r)
+}
+
+// show answers with a state.
+func (a *aggregate) show(w *response, r *http.Request, id string, q framework.StateQuery) error {
+	st, err := a.app.StateAsOf(r.Context(), a.name, id, q)
 	if err != nil {
 		return err
 	}
@@ -152,6 +164,8 @@ func (s *server) addViews() {
 			s.operation(s.spec.document(v), t.document)
 		case framework.Feed:
 			s.operation(s.spec.feed(v), t.feed)
+		case framework.Ranking:
+			s.operation(s.spec.ranking(v), t.ranking)
 		case framework.Search:
 			s.operation(s.spec.search(v), t.search)
 		}
@@ -185,6 +199,22 @@ func (v *viewDoor) feed(w *response, r *http.Request) error {
 		return err
 	}
 	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), Limit: limitOf(q)}
+	if err := q.problem(); err != nil {
+		return err
+	}
+	return v.ask(w, r, out)
+}
+
+func (v *viewDoor) ranking(w *response, r *http.Request) error {
+	key, at, err := asked(r, "key")
+	if err != nil {
+		return err
+	}
+	q, err := newQuery(r, "after", "from", "limit")
+	if err != nil {
+		return err
+	}
+	out := framework.Query{Key: key, Min: at, After: q.text("after", maxAfter), From: q.text("from", maxField), Limit: limitOf(q)}
 	if err := q.problem(); err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func TestMinPositionReachesEveryQuery(t *testing.T) {
 		},
 	}
 	h := handlerOf(s)
-	paths := []string{"/v1/tribe/x", "/v1/tribe/x/events", "/v1/views/tribe-card/x", "/v1/views/tribe-feed/x", "/v1/views/search"}
+	paths := []string{"/v1/tribe/x", "/v1/tribe/x/events", "/v1/views/tribe-card/x", "/v1/views/tribe-feed/x", "/v1/views/tribe-top/x", "/v1/views/search"}
 	for _, path := range paths {
 		expect(t, do(t, h, call{"GET", path, "", []string{"Min-Position", "1@5,3@81234;c@57"}}), 200, nil)
 		expect(t, do(t, h, call{"GET", path, "", nil}), 200, nil)
@@ -145,6 +145,8 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 		"/v1/views/tribe-card/a.b":                                   `tribe-card key="a.b" after="" text="" is=map[] 0 0`,
 		"/v1/views/tribe-feed/x":                                     `tribe-feed key="x" after="" text="" is=map[] 0 20`,
 		"/v1/views/tribe-feed/x?after=abc%20&limit=100":              `tribe-feed key="x" after="abc " text="" is=map[] 0 100`,
+		"/v1/views/tribe-top/x?from=y&limit=1":                       `tribe-top key="x" after="" text="" is=map[] 0 1 from y`,
+		"/v1/views/tribe-top/x?after=abc":                            `tribe-top key="x" after="abc" text="" is=map[] 0 20`,
 		"/v1/views/search":                                           `search key="" after="" text="" is=map[] 0 20`,
 		"/v1/views/search?q=a+b&skip=5&limit=1&city=Bern&kind=":      `search key="" after="" text="a b" is=map[city:Bern kind:] 5 1`,
 		"/v1/views/search?q=" + strings.Repeat("%C3%A9", maxWords/2): `search key="" after="" text="` + strings.Repeat("é", maxWords/2) + `" is=map[] 0 20`,
@@ -154,7 +156,11 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 		if r.Header().Get("Position") != "0@1,2@5" || r.Header().Get("Generation") != "7" {
 			t.Errorf("%s: headers %v", path, r.Header())
 		}
-		if s := fmt.Sprintf("%s key=%q after=%q text=%q is=%v %d %d", name, got.Key, got.After, got.Text, got.Is, got.Skip, got.Limit); s != want {
+		s := fmt.Sprintf("%s key=%q after=%q text=%q is=%v %d %d", name, got.Key, got.After, got.Text, got.Is, got.Skip, got.Limit)
+		if got.From != "" {
+			s += " from " + got.From
+		}
+		if s != want {
 			t.Errorf("%s asked %s, want %s", path, s, want)
 		}
 	}
@@ -163,20 +169,21 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 func TestQueryParametersOutOfBoundsAreNamed(t *testing.T) {
 	h := handlerOf(&script{})
 	for path, parts := range map[string][]string{
-		"/v1/tribe/x?version=3":                                           {"query.version", "there are: none"},
-		"/v1/tribe/x/events?limit=0&after=-1&x=1":                         {"query.limit", "1 to 1000", "query.after", "query.x", "there are: after, limit"},
-		"/v1/tribe/x/events?limit=1001":                                   {"query.limit"},
-		"/v1/tribe/x/events?limit=":                                       {"query.limit"},
-		"/v1/tribe/x/events?limit=1&limit=2":                              {"query.limit", "once"},
-		"/v1/views/tribe-card/x?q=a":                                      {"query.q"},
-		"/v1/views/tribe-feed/x?limit=101&skip=1":                         {"query.limit", "query.skip"},
-		"/v1/views/search?skip=9901&limit=x&town=Bern":                    {"query.skip", "query.limit", "query.town", "q, skip, limit, city, kind"},
-		"/v1/views/search?q=%ff":                                          {"query.q", "UTF-8"},
-		"/v1/views/search?q=" + strings.Repeat("a", maxWords+1):           {"query.q", "1024 bytes"},
-		"/v1/views/search?city=" + strings.Repeat("a", maxField+1):        {"query.city"},
-		"/v1/views/tribe-feed/x?after=" + strings.Repeat("a", maxAfter+1): {"query.after"},
-		"/v1/views/tribe-card/a%20b":                                      {"path.key"},
-		"/v1/tribe/" + strings.Repeat("a", 129):                           {"path.id"},
+		"/v1/views/tribe-card/x?version=3":                                          {"query.version", "there are: none"},
+		"/v1/tribe/x/events?limit=0&after=-1&x=1":                                   {"query.limit", "1 to 1000", "query.after", "query.x", "there are: after, limit"},
+		"/v1/tribe/x/events?limit=1001":                                             {"query.limit"},
+		"/v1/tribe/x/events?limit=":                                                 {"query.limit"},
+		"/v1/tribe/x/events?limit=1&limit=2":                                        {"query.limit", "once"},
+		"/v1/views/tribe-card/x?q=a":                                                {"query.q"},
+		"/v1/views/tribe-feed/x?limit=101&skip=1":                                   {"query.limit", "query.skip"},
+		"/v1/views/search?skip=9901&limit=x&town=Bern":                              {"query.skip", "query.limit", "query.town", "q, skip, limit, city, kind"},
+		"/v1/views/search?q=%ff":                                                    {"query.q", "UTF-8"},
+		"/v1/views/search?q=" + strings.Repeat("a", maxWords+1):                     {"query.q", "1024 bytes"},
+		"/v1/views/search?city=" + strings.Repeat("a", maxField+1):                  {"query.city"},
+		"/v1/views/tribe-feed/x?after=" + strings.Repeat("a", maxAfter+1):           {"query.after"},
+		"/v1/views/tribe-top/x?from=" + strings.Repeat("a", maxField+1) + "&skip=1": {"query.from", "query.skip", "after, from, limit"},
+		"/v1/views/tribe-card/a%20b":                                                {"path.key"},
+		"/v1/tribe/" + strings.Repeat("a", 129):                                     {"path.id"},
 	} {
 		expect(t, do(t, h, call{"GET", path, "", nil}), 422, invalid, parts...)
 	}
@@ -192,9 +199,9 @@ func TestWhatIsUnknownIsAnsweredWithWhatThereIs(t *testing.T) {
 		"/v1/tribe":                "/v1/tribe/{id}",
 		"/v1/tribe/":               "/v1/tribe/{id}",
 		"/v1/tribe/x/events/3":     "/v1/tribe/{id}/events",
-		"/v1/views":                "there are: search, tribe-card, tribe-feed",
-		"/v1/views/":               "there are: search, tribe-card, tribe-feed",
-		"/v1/views/card/x":         `unknown view \"card\"; there are: search, tribe-card, tribe-feed`,
+		"/v1/views":                "there are: search, tribe-card, tribe-feed, tribe-top",
+		"/v1/views/":               "there are: search, tribe-card, tribe-feed, tribe-top",
+		"/v1/views/card/x":         `unknown view \"card\"; there are: search, tribe-card, tribe-feed, tribe-top`,
 		"/v1/views/tribe-card":     "GET /v1/views/tribe-card/{key}",
 		"/v1/views/tribe-card/x/y": "GET /v1/views/tribe-card/{key}",
 		"/v1/views/search/x":       "GET /v1/views/search?q=",

@@ -107,10 +107,48 @@ var (
 		Search: view.Fields{"name": view.Text, "city": view.Keyword}}
 )
 
+// membership is what a member has joined.
+type membership struct {
+	Member string   `json:"member"`
+	Clubs  []string `json:"clubs"`
+}
+
+func (m membership) fold(e projections.Event[fact]) membership {
+	m.Member = e.Key
+	m.Clubs = append(m.Clubs, e.ID)
+	return m
+}
+
+func memberOf(e projections.Event[fact]) []string {
+	if f, ok := e.Fact.(joined); ok {
+		return []string{f.Member}
+	}
+	return nil
+}
+
+var (
+	memberships = &projections.View[membership, fact]{Name: "memberships", From: clubs.Stream(), Key: memberOf, Fold: membership.fold}
+	newest      = &projections.Feed[fact]{Name: "newest", From: clubs.Stream(), Cards: memberships,
+		Places: func(e projections.Event[fact]) (list []projections.Place) {
+			for _, member := range memberOf(e) {
+				list = append(list, projections.Place{Set: "all", Key: member, At: e.Time})
+			}
+			return list
+		}}
+	top = &projections.Ranking[fact]{Name: "club-top", From: clubs.Stream(), Cards: cards,
+		Scores: func(e projections.Event[fact]) []projections.Score {
+			s := projections.Score{Set: "members", Key: e.ID, Score: 1, Add: true}
+			if _, ok := e.Fact.(founded); ok {
+				s.Score = 0
+			}
+			return []projections.Score{s}
+		}}
+)
+
 func register(app *framework.App) {
 	commands.Handle(app, clubs, "found", club.found)
 	commands.Handle(app, clubs, "join", club.join)
-	projections.Register(app, cards, all, words)
+	projections.Register(app, cards, all, words, memberships, newest, top)
 }
 
 // start serves an application on a log in memory.
@@ -216,4 +254,42 @@ func TestWhatADomainRefusesIsShown(t *testing.T) {
 	want(t, send(t, "GET", base+"/v1/club/nobody/events", ""), 404, "/problems/not-found")
 	want(t, send(t, "GET", base+"/v1/views/club-card/nobody", ""), 404, "/problems/not-found")
 	want(t, send(t, "GET", base+"/v1/views/club-feed/all?after=%21", ""), 422, "/problems/invalid")
+}
+
+func TestEveryKindOfViewAnswersOverHTTP(t *testing.T) {
+	base := start(t)
+	var at []string
+	do := func(path, body, by string) {
+		t.Helper()
+		a := send(t, "POST", base+"/v1/club/"+path, body, "User", by)
+		want(t, a, 200)
+		if at == nil {
+			at = []string{"Min-Position", ""}
+		}
+		at[1] = strings.TrimPrefix(at[1]+","+a.header.Get("Position"), ",")
+	}
+	do("hikers/found", `{"name":"Hikers"}`, "ann")
+	do("rowers/found", `{"name":"Rowers"}`, "ann")
+	do("hikers/join", "", "bob")
+	do("rowers/join", "", "bob")
+	do("rowers/join", "", "ann")
+	want(t, send(t, "GET", base+"/v1/views/memberships/bob", "", at...), 200, `"member":"bob"`, `"hikers"`, `"rowers"`)
+	want(t, send(t, "GET", base+"/v1/views/memberships/ann", "", at...), 200, `{"member":"ann","clubs":["rowers"]}`)
+	want(t, send(t, "GET", base+"/v1/views/memberships/cid", "", at...), 404, "/problems/not-found")
+	want(t, send(t, "GET", base+"/v1/views/newest/all", "", at...), 200, `"member":"ann"`, `"member":"bob"`)
+
+	rowers := `{"rank":1,"key":"rowers","score":2,"item":{"id":"rowers","name":"Rowers","city":"","members":2}}`
+	hikers := `{"rank":2,"key":"hikers","score":1,"item":{"id":"hikers","name":"Hikers","city":"","members":1}}`
+	a := send(t, "GET", base+"/v1/views/club-top/members", "", at...)
+	want(t, a, 200, `{"items":[`+rowers+`,`+hikers+`],"next":""}`)
+	if a.header.Get("Generation") != "1" || a.header.Get("Position") == "" {
+		t.Errorf("headers %v", a.header)
+	}
+	a = send(t, "GET", base+"/v1/views/club-top/members?limit=1", "", at...)
+	want(t, a, 200, `{"items":[`+rowers+`],"next":"`)
+	want(t, send(t, "GET", base+"/v1/views/club-top/members?after="+a.json["next"].(string), "", at...), 200, `{"items":[`+hikers+`],"next":""}`)
+	want(t, send(t, "GET", base+"/v1/views/club-top/members?from=hikers", "", at...), 200, `{"items":[`+hikers+`],"next":""}`)
+	want(t, send(t, "GET", base+"/v1/views/club-top/members?from=nobody", "", at...), 404, "/problems/not-found")
+	want(t, send(t, "GET", base+"/v1/views/club-top/members?from=hikers&after=AAA", "", at...), 422, "/problems/invalid")
+	want(t, send(t, "GET", base+"/v1/views/club-top", ""), 404, "GET /v1/views/club-top/{key}")
 }

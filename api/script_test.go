@@ -33,6 +33,7 @@ type script struct {
 	unready []string
 	execute func(context.Context, framework.Call) (cluster.Result, error)
 	state   func(aggregate, id string, min eventlog.Positions) (cluster.State, error)
+	past    func(aggregate, id string, q framework.StateQuery) (cluster.State, error) // in place of state
 	history func(id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, error)
 	locate  func(aggregate, id string) framework.Place
 	told    string        // by Advertise
@@ -91,6 +92,7 @@ func (s *script) Views() []framework.View {
 		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Is: []string{"city", "kind"}},
 		{Name: "tribe-card", Kind: framework.Document, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-feed", Kind: framework.Feed, Item: reflect.TypeFor[State]()},
+		{Name: "tribe-top", Kind: framework.Ranking, Item: reflect.TypeFor[State]()},
 	}
 }
 
@@ -122,11 +124,14 @@ func (s *script) Execute(ctx context.Context, c framework.Call) (cluster.Result,
 	return s.execute(ctx, c)
 }
 
-func (s *script) State(_ context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error) {
+func (s *script) StateAsOf(_ context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error) {
+	if s.past != nil {
+		return s.past(aggregate, id, q)
+	}
 	if s.state == nil {
 		return cluster.State{JSON: []byte(`{"name":"x"}`), Version: 3, Position: eventlog.Position{Partition: 1, Offset: 9}}, nil
 	}
-	return s.state(aggregate, id, min)
+	return s.state(aggregate, id, q.Min)
 }
 
 func (s *script) History(_ context.Context, _, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error) {

@@ -29,6 +29,7 @@ type server struct {
 	metrics                      *metrics
 	forward                      *forwarder
 	arriving, waiting, answering room
+	folding                      room // states of the past
 	stopping                     atomic.Bool
 }
 
@@ -37,7 +38,7 @@ func newServer(a app, options []Option) *server {
 	set := newSettings(a, options)
 	s := &server{app: a, set: set, log: cfg.Logger, clock: cfg.Clock, mux: chi.NewMux(), names: namesOf(a),
 		metrics: newMetrics(cfg.Metrics), arriving: make(room, 4*set.maxConcurrent),
-		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent)}
+		waiting: make(room, set.maxConcurrent), answering: make(room, set.maxConcurrent), folding: make(room, maxFolding)}
 	s.forward = newForwarder(cfg, set, s.metrics.forwards)
 	s.spec = newSpec(s.mux, set)
 	s.addCommands()
@@ -108,7 +109,7 @@ func (s *server) room(r *http.Request) room {
 	switch {
 	case r.Method == http.MethodPost:
 		return s.arriving
-	case r.Header["Min-Position"] != nil:
+	case r.Header["Min-Position"] != nil, r.Header["Consistency"] != nil:
 		return s.waiting
 	}
 	return s.answering

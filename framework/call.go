@@ -164,15 +164,7 @@ func (a *App) owner(aggregate, id string) (*cluster.Owner, error) {
 // min, for which it waits at most Config.ReadWait. Errors: ErrUnknown, ErrInvalid,
 // ErrNotFound, *cluster.BrokenError, *cluster.UnavailableError.
 func (a *App) State(ctx context.Context, aggregate, id string, min eventlog.Positions) (cluster.State, error) {
-	var s cluster.State
-	err := a.read(ctx, aggregate, id, min, func(ctx context.Context, o *cluster.Owner, t Aggregate) (at eventlog.Position, err error) {
-		s, err = o.State(ctx, t, id)
-		return s.Position, err
-	})
-	if err == nil && s.Version == 0 {
-		err = fmt.Errorf("%s %q: %w", aggregate, id, ErrNotFound)
-	}
-	return s, err
+	return a.StateAsOf(ctx, aggregate, id, StateQuery{Min: min})
 }
 
 // History returns an aggregate's events behind version after, at most limit (1

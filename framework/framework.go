@@ -176,6 +176,7 @@ type ViewKind string
 const (
 	Document ViewKind = "document" // by key: the document
 	Feed     ViewKind = "feed"     // by key: a page {items, next}
+	Ranking  ViewKind = "ranking"  // by key: a page {items, next} of {rank, key, score, item}
 	Search   ViewKind = "search"   // by words: {items, total}
 )
 
@@ -184,12 +185,13 @@ type Query struct {
 	App        string
 	Partitions int
 	Generation func(view string) view.Generation // that is read
-	Key        string                            // of Document and Feed
+	Key        string                            // of Document, Feed and Ranking
 	Text       string                            // of Search
 	Is         map[string]string                 // of Search: keyword fields that must be so
-	After      string                            // of Feed: the next of the page before
+	After      string                            // of Feed and Ranking: the next of the page before
+	From       string                            // of Ranking: begin with the entry of this key; not with After
 	Skip       int                               // of Search
-	Limit      int                               // of Feed and Search, 1 to 100; default 20
+	Limit      int                               // of all but Document, 1 to 100; default 20
 	Min        eventlog.Positions
 	Shown      bool // of Search: all that the view has passed must be found; the framework's to set
 }

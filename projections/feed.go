@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework"
-	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
@@ -23,11 +21,15 @@ func (f *Feed[E]) check() error {
 	if err := f.From.Check(); err != nil {
 		return fmt.Errorf("feed %q: From: %w", f.Name, err)
 	}
-	if f.Place == nil || f.Cards == nil {
-		return fmt.Errorf("feed %q: set Place and Cards", f.Name)
+	if (f.Place == nil) == (f.Places == nil) || f.Cards == nil {
+		return fmt.Errorf("feed %q: set Place and Cards, or Places and Cards", f.Name)
 	}
-	if f.Cards.cards().kind == "" {
-		return fmt.Errorf("feed %q: Cards must be a view of one aggregate type", f.Name)
+	return checkCards("feed "+f.Name, f.Cards)
+}
+
+func checkCards(of string, cards Cards) error {
+	if c := cards.cards(); c.kind == "" && !c.keyed {
+		return fmt.Errorf("%s: Cards must be a view of one aggregate type, or one with Key", of)
 	}
 	return nil
 }
@@ -37,31 +39,18 @@ func (f *Feed[E]) register(app *framework.App) error {
 		return err
 	}
 	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
-		Reads:    []framework.Read{{View: f.Cards.cards().view}},
+		Reads:    f.Cards.reads(),
 		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page})
 	return nil
 }
 
-// sets is the shuffle that brings the entries of a set together.
-const sets = "sets"
-
-// setPartition returns where the set lies that a query asks for.
-func setPartition(q framework.Query) (int32, bool) { return setRef(q).Partition, true }
-
-func setRef(q framework.Query) view.Ref {
-	return view.Ref{Partition: eventlog.PartitionOf([]byte(q.Key), q.Partitions), Key: q.Key}
-}
-
 // topology declares how entries come from the events to their sets.
 func (f *Feed[E]) topology(at framework.Following) *stream.Topology {
-	t, placed := topology(at, f.read)
-	if at.MarkEvery > 0 {
-		source := at.Generation
-		source.View += ".source"
-		stream.Trace(placed, "progress", at.MarkEvery, func(n int32) stream.Marker {
-			return &sink{store: at.Documents, generation: source, number: n}
-		})
+	if f.Places != nil {
+		return spread(at, f.readPlaces, false)
 	}
+	t, placed := topology(at, f.read)
+	trace(at, placed)
 	entries := stream.KeyBy(placed, sets, func(e view.Entry) string { return e.Set }, stream.Codec[view.Entry]{Append: appendEntry, Decode: decodeEntry})
 	stream.Fill(entries, &stream.Store[view.Entry]{Name: "entries", MarkEvery: at.MarkEvery, Part: func(n int32) stream.Part[view.Entry] {
 		return &entriesOf{sink: sink{store: at.Documents, generation: at.Generation, number: n}}
@@ -79,14 +68,47 @@ func (f *Feed[E]) read(e *partition.Event, v *view.Entry) (bool, error) {
 	if err := guard(func() { place, ok = f.Place(fact) }); err != nil || !ok {
 		return false, err
 	}
-	switch {
-	case place.At.UnixNano() < 0:
-		return false, fmt.Errorf("feed %s: Place.At is %v, want 1970 or later", f.Name, place.At)
-	case place.Set == "" || place.Key == "" || len(place.Set) > view.MaxKey || len(place.Key) > view.MaxKey:
-		return false, fmt.Errorf("feed %s: Place.Set and Place.Key have %d and %d bytes, want 1 to %d", f.Name, len(place.Set), len(place.Key), view.MaxKey)
+	p, err := place.placing()
+	if err == nil && p.op == opRemove {
+		err = errors.New("Place.Remove is for Places")
 	}
-	*v = view.Entry{Set: place.Set, Sort: sortable(place.At), Member: place.Key}
+	if err != nil {
+		return false, fmt.Errorf("feed %s: %w", f.Name, err)
+	}
+	*v = standsAt(p.order).entry(p.set, p.member)
 	return true, nil
+}
+
+// readPlaces makes of an event the entries that it places or takes away.
+func (f *Feed[E]) readPlaces(e *partition.Event, p *placings) (bool, error) {
+	fact, ok, err := decode(f.From, e)
+	if !ok {
+		return false, err
+	}
+	var list []Place
+	if err := guard(func() { list = f.Places(fact) }); err != nil {
+		return false, err
+	}
+	*p, err = placingsOf(list, Place.placing)
+	if err != nil {
+		return false, fmt.Errorf("feed %s: Places: %w", f.Name, err)
+	}
+	return len(p.list) > 0, nil
+}
+
+func (p Place) placing() (placing, error) {
+	out := placing{op: opPlace, set: p.Set, member: p.Key}
+	switch {
+	case p.Set == "" || p.Key == "" || len(p.Set) > view.MaxKey || len(p.Key) > view.MaxKey:
+		return out, fmt.Errorf("Place.Set and Place.Key have %d and %d bytes, want 1 to %d", len(p.Set), len(p.Key), view.MaxKey)
+	case p.Remove:
+		out.op = opRemove
+	case p.At.UnixNano() < 0:
+		return out, fmt.Errorf("Place.At is %v, want 1970 or later", p.At)
+	default:
+		out.order = uint64(p.At.UnixNano())
+	}
+	return out, nil
 }
 
 // appendEntry writes an entry as its three texts, each with its length before it.
@@ -119,12 +141,7 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 	if more {
 		entries = entries[:q.Limit]
 	}
-	cards := f.Cards.cards()
-	refs := make([]view.Ref, len(entries))
-	for i, e := range entries {
-		refs[i] = cards.ref(e.Member, q.Partitions)
-	}
-	docs, err := r.Documents.Get(ctx, q.Generation(cards.view), refs)
+	docs, err := shown(ctx, r, q, f.Cards, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +155,20 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 		out.Next = cursor(entries[len(entries)-1])
 	}
 	return json.Marshal(out)
+}
+
+// shown returns the documents that entries stand for, nil where there is none.
+func shown(ctx context.Context, r framework.Resources, q framework.Query, of Cards, entries []view.Entry) ([][]byte, error) {
+	cards := of.cards()
+	refs, keys := make([]view.Ref, len(entries)), make([]string, len(entries))
+	for i, e := range entries {
+		refs[i], keys[i] = cards.ref(e.Member, q.Partitions), e.Member
+	}
+	docs, err := r.Documents.Get(ctx, q.Generation(cards.view), refs)
+	if err == nil {
+		err = of.fill(ctx, r, q, keys, docs)
+	}
+	return docs, err
 }
 
 // cursor names an entry in a URL.
@@ -156,9 +187,6 @@ func parseCursor(s string) (*view.Entry, error) {
 	}
 	return &view.Entry{Sort: sort, Member: member}, nil
 }
-
-// sortable writes a time so that texts order as times do, to the nanosecond.
-func sortable(t time.Time) string { return fmt.Sprintf("%016x", uint64(t.UnixNano())) }
 
 // entriesOf are a feed's entries on one partition, as far as they are not written
 // yet.

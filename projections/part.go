@@ -18,6 +18,18 @@ func topology[T any](f framework.Following, read func(e *partition.Event, v *T) 
 	return t, stream.FromEvents(t, &stream.Events[T]{Name: framework.Source, Topic: f.Topic, Group: stream.NoGroup, Decode: read})
 }
 
+// trace lets other processes see how far the tasks are that write a view's shuffle.
+func trace[T any](f framework.Following, in *stream.Stream[T]) {
+	if f.MarkEvery == 0 {
+		return
+	}
+	source := f.Generation
+	source.View += ".source"
+	stream.Trace(in, "progress", f.MarkEvery, func(n int32) stream.Marker {
+		return &sink{store: f.Documents, generation: source, number: n}
+	})
+}
+
 // sink writes one partition of a view's generation. It is the half of a
 // stream.Part that is the same for all kinds of view; alone, it keeps a mark.
 type sink struct {
@@ -73,14 +85,6 @@ func (s *sink) look(ctx context.Context) (view.Mark, error) {
 		return view.Mark{}, fmt.Errorf("read the mark of view %s, partition %d: %w", s.generation.View, s.number, err)
 	}
 	return marks[0], nil
-}
-
-// reader returns what reads the facts of a view out of the events topic.
-func reader[E any](from aggregates.Stream[E]) func(e *partition.Event, v *Event[E]) (bool, error) {
-	return func(e *partition.Event, v *Event[E]) (ok bool, err error) {
-		*v, ok, err = decode(from, e)
-		return ok, err
-	}
 }
 
 // decode makes of a valid event what a fold takes; ok is false for the events of

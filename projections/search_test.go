@@ -53,6 +53,16 @@ func (u *unhurried) Marks(ctx context.Context, g view.Generation, parts []int32)
 	return u.store().Marks(ctx, g, parts)
 }
 
+func (u *unhurried) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
+	return u.store().Get(ctx, g, at)
+}
+
+func (u *unhurried) Scan(ctx context.Context, g view.Generation, part int32, from string, n int) (view.Scanned, error) {
+	return u.store().Scan(ctx, g, part, from, n)
+}
+
+func (u *unhurried) Drop(ctx context.Context, g view.Generation) error { return u.store().Drop(ctx, g) }
+
 func (u *unhurried) Ping(ctx context.Context) error { return u.store().Ping(ctx) }
 
 func (u *unhurried) Prepare(ctx context.Context, g view.Generation, f view.Fields) error {

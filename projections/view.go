@@ -18,10 +18,12 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/wire"
 )
 
-// source says where a view's documents lie: in the partition of their aggregate.
+// source says where a view's documents lie: in the partition of their aggregate or,
+// behind a shuffle, of their key.
 type source struct {
-	view string
-	kind string // the aggregate type; empty if the view merges several
+	view  string
+	kind  string // the aggregate type; empty if the view merges several
+	keyed bool   // the view says itself what its keys are
 }
 
 // aggregate returns the aggregate that a document's key stands for.
@@ -40,13 +42,25 @@ func (s source) key(kind, id string) string {
 	return kind + "." + id
 }
 
+// moved returns the key of the document that a fold under key of the engine moves.
+func (s source) moved(key string) string {
+	if s.keyed {
+		return key
+	}
+	kind, id, _ := strings.Cut(key, "/")
+	return s.key(kind, id)
+}
+
 func (s source) ref(key string, partitions int) view.Ref {
+	if s.keyed {
+		return view.Ref{Partition: eventlog.PartitionOf([]byte(key), partitions), Key: key}
+	}
 	kind, id, _ := s.aggregate(key)
 	return view.Ref{Partition: eventlog.PartitionOf(partition.Key(kind, id), partitions), Key: key}
 }
 
 func (v *View[D, E]) cards() source {
-	s := source{view: v.Name}
+	s := source{view: v.Name, keyed: v.Key != nil}
 	if types := v.From.Types(); len(types) == 1 {
 		s.kind = types[0]
 	}
@@ -85,6 +99,9 @@ func (v *View[D, E]) declare() (framework.View, error) {
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
 		Topology: v.topology, Refolded: wire.Lossless(reflect.TypeFor[D]())}
+	if v.Key != nil {
+		out.Shuffle = keys
+	}
 	for _, s := range v.Sizes {
 		out.Reads = append(out.Reads, framework.Read{View: s.Of.feedName(), Partition: setPartition})
 	}
@@ -99,7 +116,8 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return out, nil
 	}
 	out.Answer = v.get
-	out.Partition = func(q framework.Query) (int32, bool) { return v.cards().ref(q.Key, q.Partitions).Partition, true }
+	cards := v.cards()
+	out.Partition = func(q framework.Query) (int32, bool) { return cards.ref(q.Key, q.Partitions).Partition, true }
 	return out, nil
 }
 
@@ -111,26 +129,55 @@ func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework
 	if docs[0] == nil {
 		return nil, fmt.Errorf("%w: %s has no %q", framework.ErrNotFound, v.Name, q.Key)
 	}
-	if v.Sizes == nil {
-		return docs[0], nil
-	}
-	return v.fill(ctx, r, q, docs[0])
+	err = v.fill(ctx, r, q, []string{q.Key}, docs)
+	return docs[0], err
 }
 
-// fill adds the sizes of sets to a document.
-func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framework.Query, data []byte) ([]byte, error) {
-	var doc D
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("decode document %q of view %s: %w", q.Key, v.Name, err)
+// fill adds the sizes of sets to documents, by one call of the store for each Size.
+// A document that is nil stays so.
+func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framework.Query, keys []string, docs [][]byte) error {
+	if v.Sizes == nil || len(docs) == 0 {
+		return nil
+	}
+	read := make([]D, len(docs))
+	sets := make([]view.Ref, len(docs))
+	for i, data := range docs {
+		sets[i] = setOf(keys[i], q.Partitions)
+		if data == nil {
+			continue
+		}
+		if err := json.Unmarshal(data, &read[i]); err != nil {
+			return fmt.Errorf("decode document %q of view %s: %w", keys[i], v.Name, err)
+		}
 	}
 	for _, s := range v.Sizes {
-		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), []view.Ref{setRef(q)})
+		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), sets)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		s.Put(&doc, sizes[0])
+		for i := range read {
+			s.Put(&read[i], sizes[i])
+		}
 	}
-	return json.Marshal(doc)
+	for i := range docs {
+		var err error
+		if docs[i] == nil {
+			continue
+		}
+		if docs[i], err = json.Marshal(read[i]); err != nil {
+			return fmt.Errorf("encode document %q of view %s: %w", keys[i], v.Name, err)
+		}
+	}
+	return nil
+}
+
+// reads are the views that a page of these documents is made of.
+func (v *View[D, E]) reads() []framework.Read {
+	out := []framework.Read{{View: v.Name}}
+	for _, s := range v.Sizes {
+		out = append(out, framework.Read{View: s.Of.feedName()})
+	}
+	return out
 }
 
 func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
@@ -161,7 +208,7 @@ func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 		park.Refold = true // JSON would not bring a document back as it was before a fold that fails
 		f.Park = &park
 	}
-	t, facts := topology(f, reader(v.From))
+	t, facts := v.facts(f)
 	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
 	stream.Fill(docs, &stream.Store[*D]{Name: "documents", MarkEvery: f.MarkEvery, Part: func(n int32) stream.Part[*D] {
 		d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
@@ -174,21 +221,41 @@ func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 	return t
 }
 
-// fold moves the document of an event's aggregate, and hands it on if it has
-// changed. Where documents hold only values, equal ones are not written again.
+// facts are the events, each under the key whose document it moves.
+func (v *View[D, E]) facts(f framework.Following) (*stream.Topology, *stream.Stream[Event[E]]) {
+	if v.Key != nil {
+		return v.routed(f)
+	}
+	of := v.cards()
+	return topology(f, func(e *partition.Event, fact *Event[E]) (ok bool, err error) {
+		if *fact, ok, err = decode(v.From, e); ok {
+			fact.Key = of.key(fact.Aggregate, fact.ID)
+		}
+		return ok, err
+	})
+}
+
+// fold moves the document of an event's key, and hands it on if it has changed.
+// Where documents hold only values, equal ones are not written again.
 func (v *View[D, E]) fold() func(*stream.Context[D, *D], Event[E]) error {
 	if !plain(reflect.TypeFor[D]()) {
 		return func(c *stream.Context[D, *D], e Event[E]) error {
 			doc := c.State()
-			err := guard(func() { *doc = v.Fold(*doc, e) })
+			if v.Key != nil {
+				e.Key = c.Key()
+			}
+			err := v.move(doc, *doc, e)
 			c.Emit(doc)
 			return err
 		}
 	}
 	return func(c *stream.Context[D, *D], e Event[E]) error {
 		before, known := c.Peek()
+		if v.Key != nil {
+			e.Key = c.Key()
+		}
 		var after D
-		if err := guard(func() { after = v.Fold(*before, e) }); err != nil || known && any(*before) == any(after) {
+		if err := v.move(&after, *before, e); err != nil || known && any(*before) == any(after) {
 			return err
 		}
 		doc := c.State()
@@ -196,6 +263,15 @@ func (v *View[D, E]) fold() func(*stream.Context[D, *D], Event[E]) error {
 		c.Emit(doc)
 		return nil
 	}
+}
+
+// move makes of a document, in after, what an event makes of it.
+func (v *View[D, E]) move(after *D, before D, e Event[E]) error {
+	err := guard(func() { *after = v.Fold(before, e) })
+	if err != nil && v.Key != nil { // the engine knows no more than a record of the shuffle
+		err = fmt.Errorf("%s of %s/%s, for the document %q: %w", e.Name, e.Aggregate, e.ID, e.Key, err)
+	}
+	return err
 }
 
 // plain reports whether values of t are equal exactly when they compare so: they
@@ -224,7 +300,7 @@ type documents[D any] struct {
 	fields  view.Fields // of a search view
 	search  view.Search // its store, which is to be prepared; nil: another kind of view
 	changed []change[D]
-	index   map[string]int // of changed, by the aggregate's key
+	index   map[string]int // of changed, by the engine's key
 }
 
 // change is a document that is to be written as it is when that is done.
@@ -258,8 +334,7 @@ func (d *documents[D]) Put(e *stream.Element, doc *D) error {
 		key := string(e.Key)
 		i = len(d.changed)
 		d.index[key] = i
-		kind, id, _ := strings.Cut(key, "/")
-		d.changed = append(d.changed, change[D]{key: d.of.key(kind, id)})
+		d.changed = append(d.changed, change[D]{key: d.of.moved(key)})
 	}
 	d.changed[i].doc, d.changed[i].offset = doc, e.Offset
 	return nil

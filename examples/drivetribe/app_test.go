@@ -72,6 +72,8 @@ func TestTheDemoWorldIsShown(t *testing.T) {
 	}{
 		{"tribe-card", framework.Query{Key: "hikers"}, `{"id":"hikers","name":"Ridge Walkers","members":9,"posts":12}`},
 		{"post-card", framework.Query{Key: "hut-soup"}, `{"id":"hut-soup","tribe":"hikers","author":"nora","text":"The hut has lentil soup again and they let you fill a flask for the way down.","bumps":7,"comments":1}`},
+		{"membership", framework.Query{Key: "amara"}, `{"member":"amara","tribes":["allotment","film35","hikers","synths"]}`},
+		{"top-tribes", framework.Query{Key: "members", Limit: 1}, `{"items":[{"rank":1,"key":"hikers","score":9,"item":{"id":"hikers","name":"Ridge Walkers","members":9,"posts":12}}],"next":"YzAyMjAwMDAwMDAwMDAwMABoaWtlcnM"}`},
 		{"search", framework.Query{Text: "ROBIN"}, `{"items":[{"kind":"post","id":"quiet-evening","text":"Seven in the evening, nobody there but a robin waiting for me to dig. A good office."}],"total":1}`},
 		{"search", framework.Query{Is: map[string]string{"kind": "tribe"}, Text: "chess"}, `{"items":[{"kind":"tribe","id":"chess","text":"Sunday Chess"}],"total":1}`},
 	} {

@@ -116,7 +116,7 @@ func register(app *framework.App) {
 	commands.Handle(app, post.Type, "comment", post.Post.Comment)
 	commands.Handle(app, post.Type, "bump", post.Post.Bump)
 	commands.Handle(app, post.Type, "unbump", post.Post.Unbump)
-	projections.Register(app, views.TribeCards, views.PostCards, views.TribeFeed, views.Search)
+	projections.Register(app, views.TribeCards, views.PostCards, views.TribeFeed, views.Memberships, views.TopTribes, views.Search)
 }
 
 // greet says where Drivetribe is and what to do next.

@@ -50,7 +50,7 @@ func TestWireNamesStay(t *testing.T) {
 
 func TestADisappearedWireNameIsNoticed(t *testing.T) {
 	names := wireNames()
-	for _, name := range []string{"aggregate post", "command tribe join", "event tribe.created", "view search", "view post-card .bumps", "effect announce-tribes",
+	for _, name := range []string{"aggregate post", "command tribe join", "event tribe.created", "view search", "view post-card .bumps", "view top-tribes", "view membership .tribes", "effect announce-tribes",
 		"command post publish .tribe", "event post.published .author"} {
 		rest := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 		if gone, added := compare(names, rest); !slices.Equal(gone, []string{name}) || added != nil {

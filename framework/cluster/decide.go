@@ -176,17 +176,26 @@ func (o *Owner) mayProbeAgain(err error) bool {
 // wait for the batch's acknowledgement.
 func (o *Owner) consider(ctx context.Context, r *request) {
 	r.state.CompareAndSwap(behind, queued)
-	if r.state.Load() != queued || r.inspect == nil && o.known(r) {
+	looks := r.inspect.of != nil
+	if r.state.Load() != queued || !looks && o.known(r) {
+		return
+	}
+	if r.inspect.strong && !r.covered {
+		o.waits(r)
+		return
+	}
+	if r.inspect.bare {
+		r.answer(Result{}, r.inspect.of(o.find(r.key)))
 		return
 	}
 	a, err := o.load(ctx, r.key, r.Aggregate)
 	switch {
 	case err != nil:
 		o.cannotLoad(r, err)
-	case a.dirty && (r.inspect != nil || a.state == nil):
+	case a.dirty && (looks || a.state == nil):
 		o.waits(r)
-	case r.inspect != nil:
-		r.answer(Result{}, r.inspect(a))
+	case looks:
+		r.answer(Result{}, r.inspect.of(a))
 	default:
 		o.decide(r, a)
 	}

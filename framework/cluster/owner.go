@@ -131,10 +131,17 @@ type request struct {
 	key     []byte
 	covered bool // an append sent after it arrived has been acknowledged
 	sends   int  // appends of it that came to nothing
-	inspect func(*aggregate) error
+	inspect inspection
 	state   atomic.Int32
 	done    chan struct{} // gets one value, after which the owner has forgotten the request
 	reply   reply         // valid then
+}
+
+// inspection is what a request wants to see that is no command; zero: nothing.
+type inspection struct {
+	of     func(*aggregate) error
+	bare   bool // of does without the state, and gets nil for an aggregate without events
+	strong bool // the request must be covered
 }
 
 type reply struct {
@@ -154,7 +161,7 @@ func (r *request) tell(a reply) {
 // Errors: a Rejecter, *ConflictError, *UnavailableError, *BrokenError,
 // ErrKeyReused, ErrTooLate, eventlog.ErrTooLarge, or what the decision returned.
 func (o *Owner) Execute(ctx context.Context, req Request) (Result, error) {
-	a := o.wait(ctx, req, nil)
+	a := o.wait(ctx, req, inspection{})
 	if a.err != nil || a.events == nil {
 		return a.result, a.err
 	}
@@ -168,13 +175,23 @@ func (o *Owner) Execute(ctx context.Context, req Request) (Result, error) {
 // State returns the folded state of an aggregate; its version is 0 if it has no
 // events. Errors: *UnavailableError, *BrokenError, or what StateJSON returned.
 func (o *Owner) State(ctx context.Context, t Aggregate, id string) (State, error) {
+	return o.show(ctx, t, id, false)
+}
+
+// StrongState is State after an append that was sent once the call had begun, so that
+// the state holds whatever anybody was told before.
+func (o *Owner) StrongState(ctx context.Context, t Aggregate, id string) (State, error) {
+	return o.show(ctx, t, id, true)
+}
+
+func (o *Owner) show(ctx context.Context, t Aggregate, id string, strong bool) (State, error) {
 	var s State
-	err := o.look(ctx, t, id, func(a *aggregate) (err error) {
+	look := inspection{strong: strong, of: func(a *aggregate) (err error) {
 		s.Version, s.Position = a.version, o.folded()
 		s.JSON, err = stateJSON(t, a.state)
 		return err
-	})
-	if err != nil {
+	}}
+	if err := o.wait(ctx, Request{Aggregate: t, ID: id}, look).err; err != nil {
 		return State{}, err // s may still be written to
 	}
 	return s, nil
@@ -198,7 +215,7 @@ func (o *Owner) Offsets(ctx context.Context, t Aggregate, id string, after uint6
 // look lets the owner run inspect on an aggregate. What inspect writes may be
 // read only if look returns nil.
 func (o *Owner) look(ctx context.Context, t Aggregate, id string, inspect func(*aggregate) error) error {
-	return o.wait(ctx, Request{Aggregate: t, ID: id}, inspect).err
+	return o.wait(ctx, Request{Aggregate: t, ID: id}, inspection{of: inspect}).err
 }
 
 // stateJSON shows a state; a panic of the user's code is an error.
@@ -216,7 +233,7 @@ func (o *Owner) folded() eventlog.Position {
 }
 
 // wait queues a request and waits for its answer until ctx or Run ends.
-func (o *Owner) wait(ctx context.Context, req Request, inspect func(*aggregate) error) reply {
+func (o *Owner) wait(ctx context.Context, req Request, inspect inspection) reply {
 	if s := o.Status(); !s.Serving && s.Reason != starting {
 		return reply{err: o.notServed()}
 	}

@@ -78,6 +78,30 @@ type Entry struct {
 	Member string
 }
 
+// Scanned is a page of what a part holds.
+type Scanned struct {
+	Mark      Mark  // of the part, no later than what follows was read
+	Documents []Hit // all there are in the page, with their bytes
+	Entries   []Entry
+	Next      string // where the following page begins; empty: there is none
+}
+
+// CheckScan says when a page of n is outside the limits.
+func CheckScan(n int) error {
+	if n < 1 || n > MaxPage {
+		return fmt.Errorf("page of %d documents; want 1 to %d", n, MaxPage)
+	}
+	return nil
+}
+
+// CheckRefs says when refs are more than one read may ask for.
+func CheckRefs(refs []Ref) error {
+	if len(refs) > MaxPage {
+		return fmt.Errorf("%d refs in one read; at most %d", len(refs), MaxPage)
+	}
+	return nil
+}
+
 // Limits of a store. [Batch.Check] and [Query.Check] name what is beyond them.
 const (
 	MaxBatch = 10_000    // puts, deletes, adds and removes of a batch together
@@ -104,6 +128,19 @@ type Store interface {
 	Write(ctx context.Context, g Generation, b *Batch) error
 	// Marks returns the marks of partitions, in their order.
 	Marks(ctx context.Context, g Generation, partitions []int32) ([]Mark, error)
+	// Get returns the documents' values as they were last written, nil where there is
+	// none: one round trip, of at most MaxPage refs.
+	Get(ctx context.Context, g Generation, at []Ref) ([][]byte, error)
+	// Scan returns a page of all that a part holds: the one that begins at from,
+	// empty for the first, with some n documents and entries, 1 to MaxPage. Pages in
+	// turn bring each document and entry once if nobody writes to the part
+	// meanwhile, for which their marks must be the same. Documents come first, in any
+	// order; then entries, ascending by Set, Sort and Member.
+	Scan(ctx context.Context, g Generation, partition int32, from string, n int) (Scanned, error)
+	// Drop removes all that a generation has, marks too, for good. One that is not
+	// there is no error. Its writers and readers must be gone: what is written
+	// meanwhile may stay. A search store must prepare it again to use it again.
+	Drop(ctx context.Context, g Generation) error
 	// Ping says whether the store can be reached.
 	Ping(ctx context.Context) error
 }
@@ -112,8 +149,6 @@ type Store interface {
 // trip, however many refs it takes, at most MaxPage.
 type Documents interface {
 	Store
-	// Get returns the documents' values, nil where there is none.
-	Get(ctx context.Context, g Generation, at []Ref) ([][]byte, error)
 	// Sizes returns the number of entries of each set, 0 where there is none.
 	Sizes(ctx context.Context, g Generation, sets []Ref) ([]int64, error)
 	// Page merges sets from their greatest entry down, from behind after (nil:
@@ -121,6 +156,9 @@ type Documents interface {
 	// in Sort and Member follow one another by Set, from the greatest down; an
 	// entry that a set has in several partitions comes once.
 	Page(ctx context.Context, g Generation, sets []Ref, after *Entry, n int) ([]Entry, error)
+	// Rank returns how many entries of a set are not below at, in the order of Page: the
+	// place of at, from 1, if the set holds it. at's Set does not matter.
+	Rank(ctx context.Context, g Generation, set Ref, at Entry) (int64, error)
 }
 
 // Search keeps documents by key and finds them by their words. Unlike
@@ -164,7 +202,7 @@ type Hits struct {
 	Items []Hit
 }
 
-// Hit is a document found.
+// Hit is a document with its key.
 type Hit struct {
 	Key   string
 	Value []byte

@@ -216,7 +216,8 @@ func TestTheDescriptionHasExactlyTheWireNames(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &doc); err != nil || status != 200 || !strings.HasPrefix(doc.OpenAPI, "3.1") {
 		t.Fatalf("%d, %v: %.200s", status, err, text)
 	}
-	want := []string{"get /v1/views/tribe-card/{key}", "get /v1/views/post-card/{key}", "get /v1/views/tribe-feed/{key}", "get /v1/views/search"}
+	want := []string{"get /v1/views/tribe-card/{key}", "get /v1/views/post-card/{key}", "get /v1/views/tribe-feed/{key}",
+		"get /v1/views/membership/{key}", "get /v1/views/top-tribes/{key}", "get /v1/views/search"}
 	for aggregate, commands := range map[string][]string{"user": {"register"}, "tribe": {"found", "join", "leave"},
 		"post": {"publish", "comment", "bump", "unbump"}} {
 		want = append(want, fmt.Sprintf("get /v1/%s/{id}", aggregate), fmt.Sprintf("get /v1/%s/{id}/events", aggregate))

@@ -3,6 +3,8 @@
 package views
 
 import (
+	"slices"
+
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/tribe"
@@ -27,6 +29,12 @@ type PostCard struct {
 	Text     string `json:"text"`
 	Bumps    int    `json:"bumps"`
 	Comments int    `json:"comments"`
+}
+
+// Membership is the tribes that a user is a member of.
+type Membership struct {
+	Member string   `json:"member"`
+	Tribes []string `json:"tribes"` // their ids, in the order of the alphabet
 }
 
 // Hit is what a search finds: a user or a tribe by its name, a post by its text.
@@ -88,6 +96,64 @@ var TribeFeed = &projections.Feed[post.Event]{
 func place(e projections.Event[post.Event]) (projections.Place, bool) {
 	fact, ok := e.Fact.(post.Published)
 	return projections.Place{Set: fact.Tribe, Key: e.ID, At: e.Time}, ok
+}
+
+// Memberships is the tribes of each member. It is made of the tribes' events and keyed
+// by what these name.
+var Memberships = &projections.View[Membership, tribe.Event]{
+	Name: "membership",
+	From: tribe.Type.Stream(),
+	Key:  member,
+	Fold: Membership.fold,
+}
+
+func member(e projections.Event[tribe.Event]) []string {
+	switch fact := e.Fact.(type) {
+	case tribe.Joined:
+		return []string{fact.Member}
+	case tribe.Left:
+		return []string{fact.Member}
+	}
+	return nil
+}
+
+func (m Membership) fold(e projections.Event[tribe.Event]) Membership {
+	m.Member = e.Key
+	at, there := slices.BinarySearch(m.Tribes, e.ID)
+	switch e.Fact.(type) {
+	case tribe.Joined:
+		if !there {
+			m.Tribes = slices.Insert(m.Tribes, at, e.ID)
+		}
+	case tribe.Left:
+		if there {
+			m.Tribes = slices.Delete(m.Tribes, at, at+1)
+		}
+	}
+	return m
+}
+
+// TopTribes ranks the tribes, in the set "members" by how many these are, in the set
+// "posts" by what was published in them: facts of two aggregate types.
+var TopTribes = &projections.Ranking[any]{
+	Name:   "top-tribes",
+	From:   aggregates.Merge(tribe.Type.Stream().Any(), post.Type.Stream().Any()),
+	Scores: scores,
+	Cards:  TribeCards,
+}
+
+func scores(e projections.Event[any]) []projections.Score {
+	switch fact := e.Fact.(type) {
+	case tribe.Founded:
+		return []projections.Score{{Set: "members", Key: e.ID, Add: true}, {Set: "posts", Key: e.ID, Add: true}}
+	case tribe.Joined:
+		return []projections.Score{{Set: "members", Key: e.ID, Score: 1, Add: true}}
+	case tribe.Left:
+		return []projections.Score{{Set: "members", Key: e.ID, Score: -1, Add: true}}
+	case post.Published:
+		return []projections.Score{{Set: "posts", Key: fact.Tribe, Score: 1, Add: true}}
+	}
+	return nil
 }
 
 // Search is users, tribes and posts by their words, and by kind.

@@ -2,6 +2,7 @@ package views_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,6 +75,44 @@ func TestAFeedTakesAPostOnceAtItsTime(t *testing.T) {
 			t.Errorf("%T was placed in the feed", other)
 		}
 	}
+}
+
+func TestAMembershipFollowsWhoJoinsAndLeaves(t *testing.T) {
+	var m views.Membership
+	for _, step := range []struct {
+		tribe string
+		fact  tribe.Event
+		want  string
+	}{
+		{"hikers", tribe.Founded{Name: "Hikers"}, "[]"},
+		{"hikers", tribe.Joined{Member: "maya"}, "[hikers]"},
+		{"bikes", tribe.Joined{Member: "maya"}, "[bikes hikers]"},
+		{"hikers", tribe.Left{Member: "maya"}, "[bikes]"},
+	} {
+		e := projections.Event[tribe.Event]{Fact: step.fact, ID: step.tribe}
+		for _, e.Key = range views.Memberships.Key(e) {
+			m = views.Memberships.Fold(m, e)
+		}
+		if got := fmt.Sprint(m.Tribes); got != step.want {
+			t.Errorf("after %+v of %s: %s, want %s", step.fact, step.tribe, got, step.want)
+		}
+	}
+	same(t, fmt.Sprint(m.Member), "maya")
+}
+
+func TestTribesAreRankedByMembersAndPosts(t *testing.T) {
+	sums := make(map[string]float64)
+	for _, e := range []projections.Event[any]{{Fact: tribe.Founded{Name: "Hikers"}, ID: "hikers"}, {Fact: tribe.Joined{Member: "maya"}, ID: "hikers"},
+		{Fact: tribe.Joined{Member: "ines"}, ID: "hikers"}, {Fact: tribe.Left{Member: "maya"}, ID: "hikers"},
+		{Fact: post.Published{Tribe: "hikers"}, ID: "ridge"}, {Fact: post.Bumped{By: "ines"}, ID: "ridge"}} {
+		for _, s := range views.TopTribes.Scores(e) {
+			if !s.Add || s.Remove {
+				t.Errorf("%+v is not added", s)
+			}
+			sums[s.Set+" "+s.Key] += s.Score
+		}
+	}
+	same(t, fmt.Sprint(sums), "map[members hikers:1 posts hikers:1]")
 }
 
 func TestSearchFindsUsersAndTribesByNameAndPostsByText(t *testing.T) {

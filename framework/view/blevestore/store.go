@@ -58,7 +58,7 @@ var _ view.Search = (*Store)(nil)
 // generation is one prepared index.
 type generation struct {
 	fields view.Fields
-	index  index.Index
+	index  *upsidedown.UpsideDownCouch
 
 	mu    sync.Mutex
 	parts map[int32]*part
@@ -128,13 +128,17 @@ func (s *Store) prepare(ctx context.Context, g view.Generation, fields view.Fiel
 	return nil
 }
 
-func (s *Store) newIndex() (index.Index, error) {
+func (s *Store) newIndex() (*upsidedown.UpsideDownCouch, error) {
 	if err := register(); err != nil {
 		return nil, err
 	}
-	x, err := upsidedown.NewUpsideDownCouch(rowsName, nil, s.queue)
+	made, err := upsidedown.NewUpsideDownCouch(rowsName, nil, s.queue)
 	if err != nil {
 		return nil, err
+	}
+	x, ok := made.(*upsidedown.UpsideDownCouch)
+	if !ok {
+		return nil, fmt.Errorf("an index of type %T, which has no rows", made)
 	}
 	return x, x.Open()
 }
@@ -156,8 +160,8 @@ func (s *Store) generation(ctx context.Context, g view.Generation) (*generation,
 	return x, nil
 }
 
-// Drop removes all that a generation has, marks too, for retiring it. Calls
-// under way end as if it were still there.
+// Drop implements view.Store. Calls under way end as if the generation were still
+// there.
 func (s *Store) Drop(ctx context.Context, g view.Generation) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("bleve: drop %s: %w", g, context.Cause(ctx))

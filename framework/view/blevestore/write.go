@@ -211,7 +211,7 @@ func (x *generation) mark(partition int32) (view.Mark, error) {
 	if err != nil || b == nil {
 		return view.Mark{}, err
 	}
-	return view.Mark{Epoch: binary.BigEndian.Uint64(b), Next: int64(binary.BigEndian.Uint64(b[8:]))}, nil
+	return decodeMark(b), nil
 }
 
 // Internal rows are marks and original documents, told apart by a first letter.

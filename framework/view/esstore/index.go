@@ -249,8 +249,7 @@ func (x *generation) incarnation() string {
 	return x.uuid
 }
 
-// Drop removes a generation's index for good. It must be prepared again to be
-// used again.
+// Drop implements view.Store: it deletes the generation's index.
 func (s *Store) Drop(ctx context.Context, g view.Generation) error {
 	err := s.open()
 	if err == nil {

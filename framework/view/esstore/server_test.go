@@ -278,3 +278,19 @@ func TestPagesOverManyPartitionsHaveOneOrder(t *testing.T) {
 		})
 	}
 }
+
+func TestAPartWithDocumentsBeyondItsMarkIsNotScanned(t *testing.T) {
+	onServers(t, func(t *testing.T, s store, g view.Generation) {
+		mark := write(t, s, g, 0, view.Put{Key: "late", Value: []byte(`{}`), Offset: 5})
+		if _, err := s.Scan(t.Context(), g, 0, "", 10); err == nil || !strings.Contains(err.Error(), `"late" is of offset 5`) {
+			t.Errorf("%v; want the document and its offset", err)
+		}
+		b := &view.Batch{Epoch: mark.Epoch, From: mark.Next, Next: 6}
+		if err := s.Write(t.Context(), g, b); err != nil {
+			t.Fatal(err)
+		}
+		if page, err := s.Scan(t.Context(), g, 0, "", 10); err != nil || len(page.Documents) != 1 || page.Mark.Next != 6 {
+			t.Errorf("%+v, %v; want the document at mark 6", page, err)
+		}
+	})
+}

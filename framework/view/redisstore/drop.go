@@ -13,10 +13,8 @@ import (
 // once.
 const perScan = 1000
 
-// Drop removes all that a generation has, marks too, for retiring it. It walks
-// the server's whole key space, 1,000 keys at a time, so that others are served
-// in between. A writer of the generation must be gone: what is written meanwhile
-// may stay.
+// Drop implements view.Store. It walks the server's whole key space, 1,000 keys at a
+// time, so that others are served in between.
 func (s *Store) Drop(ctx context.Context, g view.Generation) error {
 	_, err := within(ctx, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, s.each(ctx, func(ctx context.Context, node redis.UniversalClient) error {
@@ -45,18 +43,26 @@ func (s *Store) each(ctx context.Context, f func(context.Context, redis.Universa
 // drop removes the keys that match. Those of one answer may lie in different
 // slots of a cluster, hence a command for each.
 func drop(ctx context.Context, node redis.UniversalClient, pattern string) error {
+	return eachKey(ctx, node, pattern, func(keys []string) error {
+		pipe := node.Pipeline()
+		for _, k := range keys {
+			pipe.Unlink(ctx, k)
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	})
+}
+
+// eachKey calls f with the keys that match, some at a time, one perhaps twice.
+func eachKey(ctx context.Context, node redis.UniversalClient, pattern string, f func(keys []string) error) error {
 	var cursor uint64
 	for {
 		keys, next, err := node.Scan(ctx, cursor, pattern, perScan).Result()
 		if err != nil {
 			return err
 		}
-		pipe := node.Pipeline()
-		for _, k := range keys {
-			pipe.Unlink(ctx, k)
-		}
 		if len(keys) > 0 {
-			if _, err := pipe.Exec(ctx); err != nil {
+			if err := f(keys); err != nil {
 				return err
 			}
 		}

@@ -12,10 +12,10 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// Get implements view.Documents: one HMGET for each partition that occurs, in
+// Get implements view.Store: one HMGET for each partition that occurs, in
 // one pipeline.
 func (s *Store) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
-	err := checkRefs(at)
+	err := view.CheckRefs(at)
 	var values [][]byte
 	if err == nil {
 		values, err = within(ctx, func(ctx context.Context) ([][]byte, error) { return s.get(ctx, g, at) })
@@ -59,7 +59,7 @@ func (s *Store) get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 
 // Sizes implements view.Documents.
 func (s *Store) Sizes(ctx context.Context, g view.Generation, sets []view.Ref) ([]int64, error) {
-	err := checkRefs(sets)
+	err := view.CheckRefs(sets)
 	var sizes []int64
 	if err == nil {
 		sizes, err = within(ctx, func(ctx context.Context) ([]int64, error) { return s.sizes(ctx, g, sets) })
@@ -109,18 +109,11 @@ func checkPage(sets []view.Ref, after *view.Entry, n int) error {
 	if n < 1 || n > view.MaxPage {
 		return fmt.Errorf("page of %d entries; want 1 to %d", n, view.MaxPage)
 	}
-	if err := checkRefs(sets); err != nil {
+	if err := view.CheckRefs(sets); err != nil {
 		return err
 	}
 	if after != nil && strings.IndexByte(after.Sort, 0) >= 0 {
 		return fmt.Errorf("page behind sort %q, which holds a zero byte", after.Sort)
-	}
-	return nil
-}
-
-func checkRefs(refs []view.Ref) error {
-	if len(refs) > view.MaxPage {
-		return fmt.Errorf("%d refs in one read; at most %d", len(refs), view.MaxPage)
 	}
 	return nil
 }
@@ -165,4 +158,20 @@ func below(after *view.Entry, set string) string {
 
 func descending(a, b view.Entry) int {
 	return cmp.Or(strings.Compare(b.Sort, a.Sort), strings.Compare(b.Member, a.Member), strings.Compare(b.Set, a.Set))
+}
+
+// Rank implements view.Documents: one ZLEXCOUNT, which costs the server a logarithm
+// of the set's size.
+func (s *Store) Rank(ctx context.Context, g view.Generation, of view.Ref, at view.Entry) (int64, error) {
+	err := checkPage([]view.Ref{of}, &at, 1)
+	var rank int64
+	if err == nil {
+		rank, err = within(ctx, func(ctx context.Context) (int64, error) {
+			return s.client.ZLexCount(ctx, set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+").Result()
+		})
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redis: rank in %s: %w", g, err)
+	}
+	return rank, nil
 }

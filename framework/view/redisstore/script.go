@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,15 +14,19 @@ import (
 // Names within a part's hash. A document's field begins with a colon, so that
 // no key can meet the mark.
 const (
-	fieldEpoch = "e"
-	fieldNext  = "n"
-	document   = ":"
+	fieldEpoch  = "e"
+	fieldNext   = "n"
+	fieldListed = "s"
+	document    = ":"
 )
 
 // open raises a part's epoch and returns the mark. HINCRBY's answer would pass
-// through a Lua number, a double, so both are read as text.
+// through a Lua number, a double, so both are read as text. Of a new part all sets
+// are listed.
 var open = redis.NewScript(`
-redis.call('HINCRBY', KEYS[1], 'e', 1)
+if redis.call('HINCRBY', KEYS[1], 'e', 1) == 1 then
+	redis.call('HSETNX', KEYS[1], 's', '1')
+end
 local mark = redis.call('HMGET', KEYS[1], 'e', 'n')
 return {mark[1], mark[2] or '0'}
 `)
@@ -30,8 +35,9 @@ return {mark[1], mark[2] or '0'}
 // it to ARGV[3] and returns nothing; else it returns the mark. Numbers are
 // compared as text, for Lua's are doubles. The rest of ARGV is calls: command,
 // number of its key in KEYS, count of operands, operands. Documents are opaque
-// here. The mark moves last, so a call that the server refuses half way leaves
-// a part on which the same batch can be written again.
+// here. UNLIST takes a set that is empty from the list of sets, KEYS[2]. The mark
+// moves last, so a call that the server refuses half way leaves a part on which the
+// same batch can be written again.
 var write = redis.NewScript(`
 local mark = redis.call('HMGET', KEYS[1], 'e', 'n')
 local epoch, offset = mark[1] or '0', mark[2] or '0'
@@ -41,7 +47,12 @@ end
 local at, count = 4, #ARGV
 while at <= count do
 	local last = at + 2 + tonumber(ARGV[at + 2])
-	redis.call(ARGV[at], KEYS[tonumber(ARGV[at + 1])], unpack(ARGV, at + 3, last))
+	local key = KEYS[tonumber(ARGV[at + 1])]
+	if ARGV[at] ~= 'UNLIST' then
+		redis.call(ARGV[at], key, unpack(ARGV, at + 3, last))
+	elseif redis.call('EXISTS', key) == 0 then
+		redis.call('ZREM', KEYS[2], ARGV[last])
+	end
 	at = last + 1
 end
 redis.call('HSET', KEYS[1], 'n', ARGV[3])
@@ -65,6 +76,10 @@ func generation(g view.Generation) string {
 
 func set(part, name string) string { return part + ":" + name }
 
+// list returns the key of the names of a part's sets, each behind a colon: miniredis
+// takes a bare "+" or "-" for the end of all members, whatever stands before it.
+func list(part string) string { return part + "=" }
+
 // member returns an entry as Redis orders it: Sort holds no zero byte.
 func member(sort, name string) string { return sort + "\x00" + name }
 
@@ -72,7 +87,7 @@ func member(sort, name string) string { return sort + "\x00" + name }
 // since a call that was given up may still be sending them.
 func encode(g view.Generation, b *view.Batch) (keys []string, args []any) {
 	a := arguments{part: part(g, b.Partition)}
-	a.keys = append(a.keys, a.part)
+	a.keys = append(a.keys, a.part, list(a.part))
 	a.args = append(a.args, strconv.FormatUint(b.Epoch, 10), strconv.FormatInt(b.From, 10), strconv.FormatInt(b.Next, 10))
 	puts := make([]any, 0, 2*len(b.Puts))
 	for i := range b.Puts {
@@ -122,6 +137,22 @@ func (a *arguments) entries(command string, entries []view.Entry) {
 	for _, key := range order {
 		a.call(command, key, bySet[key])
 	}
+	a.list(command, order)
+}
+
+// list adds to the list of sets those that have entries now, or takes from it those
+// that have none any more.
+func (a *arguments) list(command string, keys []int) {
+	var added []any
+	for _, key := range keys {
+		name := strings.TrimPrefix(a.keys[key-1], a.part)
+		if command == "ZADD" {
+			added = append(added, 0, name)
+		} else {
+			a.call("UNLIST", key, []any{name})
+		}
+	}
+	a.call("ZADD", 2, added)
 }
 
 // key returns the number of a set's key, which it declares at first sight.

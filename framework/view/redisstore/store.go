@@ -10,14 +10,17 @@
 //
 // # Layout
 //
-// A partition's part is one hash, {app:view:number:partition}, and one sorted
-// set per set, whose key has ":" and the set's name behind that. All keys of a
-// part share the braces, Redis' hash tag, so that they lie on one node of a
-// cluster and one script may take them together. The hash holds the mark in its
-// fields e (epoch) and n (next) and each document in ":" and its key: document
-// and mark cannot be evicted or expire apart, and a document costs a hash entry
-// instead of a key of its own. An entry of a set is a member of score 0, written
-// sort, zero byte, member, which Redis orders as the contract asks.
+// A partition's part is one hash, {app:view:number:partition}, one sorted set per
+// set, whose key has ":" and the set's name behind that, and one sorted set of the
+// names of these, whose key has "=" behind. All keys of a part share the braces,
+// Redis' hash tag, so that they lie on one node of a cluster and one script may take
+// them together. The hash holds the mark in its fields e (epoch) and n (next) and
+// each document in ":" and its key: document and mark cannot be evicted or expire
+// apart, and a document costs a hash entry instead of a key of its own. Its field s
+// says that the list of sets is whole; a part from before there were lists gets its
+// own with the first Scan, which looks through the server's keys for it. An entry of
+// a set is a member of score 0, written sort, zero byte, member, which Redis orders
+// as the contract asks.
 //
 // # What the server must be
 //

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,8 +90,8 @@ func TestAllKeysOfAPartShareOneHashTag(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys, err := c.Keys(t.Context(), "*"+g.App+"*").Result()
-	if err != nil || len(keys) != 3 {
-		t.Fatalf("keys %q, %v; want the part and two sets", keys, err)
+	if err != nil || len(keys) != 4 {
+		t.Fatalf("keys %q, %v; want the part, two sets and their list", keys, err)
 	}
 	for _, k := range keys {
 		if tag := "{" + g.App + ":card:1:3}"; !strings.HasPrefix(k, tag) {
@@ -169,6 +170,7 @@ func TestCallsToASilentServerEndWithTheirContext(t *testing.T) {
 			"page":  func(ctx context.Context) error { _, err := s.Page(ctx, g, at, nil, 1); return err },
 			"ping":  s.Ping,
 			"drop":  func(ctx context.Context) error { return s.Drop(ctx, g) },
+			"scan":  func(ctx context.Context) error { _, err := s.Scan(ctx, g, 0, "", 10); return err },
 		} {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(20*time.Millisecond, cancel)
@@ -237,5 +239,57 @@ func TestARestoredStoreSaysWhereItIs(t *testing.T) {
 	err := s.Write(t.Context(), g, &view.Batch{Epoch: mark.Epoch, From: 9, Next: 10})
 	if !errors.As(err, &behind) || behind.Mark != (view.Mark{Epoch: 1, Next: 5}) {
 		t.Errorf("%v; want a BehindError at offset 5", err)
+	}
+}
+
+// TestSetsOfBeforeThereWereListsAreScanned takes from a part what earlier versions of
+// this package did not write.
+func TestSetsOfBeforeThereWereListsAreScanned(t *testing.T) {
+	c := client(t)
+	s := redisstore.New(c)
+	g := generation(t, s)
+	mark, err := s.Open(t.Context(), g, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &view.Batch{Epoch: mark.Epoch, Next: 1, Puts: []view.Put{{Key: "k", Value: []byte("1")}}, Adds: []view.Entry{{Set: "s", Member: "m"}, {Set: "t", Member: "m"}}}
+	if err := s.Write(t.Context(), g, b); err != nil {
+		t.Fatal(err)
+	}
+	part := fmt.Sprintf("{%s:card:1:0}", g.App)
+	if c.HDel(t.Context(), part, "s").Val() != 1 || c.Del(t.Context(), part+"=").Val() != 1 {
+		t.Fatal("there is no list to take away")
+	}
+	if _, err := s.Open(t.Context(), g, 0); err != nil { // by a later version
+		t.Fatal(err)
+	}
+	b = &view.Batch{Epoch: mark.Epoch + 1, From: 1, Next: 2, Adds: []view.Entry{{Set: "u", Member: "m"}}}
+	if err := s.Write(t.Context(), g, b); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		var sets []string
+		for from, first := "", true; first || from != ""; first = false {
+			page, err := s.Scan(t.Context(), g, 0, from, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.Entries {
+				sets = append(sets, e.Set)
+			}
+			from = page.Next
+		}
+		if !slices.Equal(sets, []string{"s", "t", "u"}) {
+			t.Errorf("a scan brings the sets %q, want s, t and u", sets)
+		}
+	}
+}
+
+func TestAPlaceThatNoScanGaveIsRefused(t *testing.T) {
+	s := redisstore.New(client(t))
+	for _, from := range []string{"x", "d", "dx", "s", "s9:a", "s-1:a", "sx:a"} {
+		if _, err := s.Scan(t.Context(), generation(t, s), 0, from, 10); err == nil || !strings.Contains(err.Error(), "Next of the page before") {
+			t.Errorf("a page at %q: %v", from, err)
+		}
 	}
 }

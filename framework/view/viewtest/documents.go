@@ -24,9 +24,12 @@ var documentTests = map[string]func(*documents){
 	"a page goes on exactly while entries come":   pageGoesOnExactly,
 	"a page goes on behind an entry removed":      pageGoesOnBehindRemoved,
 	"the greatest page fits":                      greatestPageFits,
+	"a rank counts what is not below":             rankCounts,
 	"reads beyond the limits name them":           readLimitsAreNamed,
 	"reads end with their context":                readsEndWithTheirContext,
 	"an emptied store has no entries":             lostStoreHasNoEntries,
+	"a scan brings entries in order":              scanBringsEntries,
+	"a scan knows sets that came and went":        scanKnowsSets,
 }
 
 // documents is a document store under test.
@@ -305,6 +308,7 @@ func readsEndWithTheirContext(d *documents) {
 		"get":   func() error { _, err := d.store.Get(ctx, d.g, at); return err },
 		"sizes": func() error { _, err := d.store.Sizes(ctx, d.g, at); return err },
 		"page":  func() error { _, err := d.store.Page(ctx, d.g, at, nil, 1); return err },
+		"rank":  func() error { _, err := d.store.Rank(ctx, d.g, at[0], view.Entry{Member: "m"}); return err },
 	} {
 		wantCanceled(&d.subject, name, call)
 	}

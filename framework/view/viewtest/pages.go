@@ -192,3 +192,43 @@ func greatestPageFits(d *documents) {
 		d.Errorf("pages of %d: %d entries, want %d", view.MaxPage, len(got), len(want))
 	}
 }
+
+// rankCounts asks for the place of each entry, of where some are not, and beyond.
+func rankCounts(d *documents) {
+	refs, entries := d.fill()
+	of := refs[0]
+	var mine []view.Entry
+	for after := (*view.Entry)(nil); ; after = &mine[len(mine)-1] {
+		page := d.page([]view.Ref{of}, after, 50)
+		if mine = append(mine, page...); len(page) == 0 {
+			break
+		}
+	}
+	rank := func(of view.Ref, at view.Entry) int64 {
+		d.Helper()
+		n, err := d.store.Rank(d.ctx, d.g, of, at)
+		if err != nil {
+			d.Fatalf("rank of %q: %v", at, err)
+		}
+		return n
+	}
+	for _, e := range entries {
+		want := int64(0)
+		for _, m := range mine {
+			if greatestFirst(m, view.Entry{Set: m.Set, Sort: e.Sort, Member: e.Member}) <= 0 {
+				want++
+			}
+		}
+		if got := rank(of, e); got != want {
+			d.Errorf("%d entries are not below %q, want %d of %d", got, e, want, len(mine))
+		}
+	}
+	if got := rank(of, view.Entry{Sort: "\xff\xff", Member: "m"}); got != 0 {
+		d.Errorf("%d entries are not below the greatest", got)
+	}
+	if got := rank(view.Ref{Partition: 12, Key: "none"}, mine[0]); got != 0 {
+		d.Errorf("%d entries in a set that is not there", got)
+	}
+	_, err := d.store.Rank(d.ctx, d.g, of, view.Entry{Sort: "a\x00b", Member: "m"})
+	wantNamed(&d.subject, err, "zero byte")
+}

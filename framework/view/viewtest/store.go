@@ -32,6 +32,12 @@ var storeTests = map[string]func(*subject){
 	"a call ends with its context":                    callsEndWithTheirContext,
 	"a store that lost its data says so":              lostStoreSaysSo,
 	"ping answers":                                    pingAnswers,
+	"get by key answers in order, nil for nothing":    getByKey,
+	"a scan brings all of a part once":                scanBringsAll,
+	"a scan of many documents has no gap":             scanOfMany,
+	"a scan of nothing ends at once":                  scanOfNothing,
+	"a scan beyond the limits names them":             scanLimitsAreNamed,
+	"drop removes one generation whole":               dropRemovesOne,
 }
 
 func opensRaiseTheEpoch(s *subject) {
@@ -353,6 +359,9 @@ func callsEndWithTheirContext(s *subject) {
 		"open":  func() error { _, err := s.Open(ctx, s.g, 0); return err },
 		"write": func() error { return s.Write(ctx, s.g, w.batch(1)) },
 		"marks": func() error { _, err := s.Marks(ctx, s.g, []int32{0}); return err },
+		"get":   func() error { _, err := s.Get(ctx, s.g, []view.Ref{{Key: "a"}}); return err },
+		"scan":  func() error { _, err := s.Scan(ctx, s.g, 0, "", 10); return err },
+		"drop":  func() error { return s.Drop(ctx, s.g) },
 		"ping":  func() error { return s.Ping(ctx) },
 	} {
 		wantCanceled(s, name, call)

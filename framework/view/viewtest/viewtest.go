@@ -9,8 +9,7 @@
 //	}
 //
 // Every test works in an application of its own, whose name no run repeats, so
-// that stores on a shared server can be tested; a store that is a [Dropper] is
-// cleaned behind each test.
+// that stores on a shared server can be tested, and is dropped behind it.
 //
 // Where package view leaves room, the suite decides as follows. A batch on a part
 // that has lost its marks is a BehindError, not ErrFenced, since nobody has taken
@@ -33,11 +32,6 @@ import (
 // back without its data. Without it the tests of a lost store are left out.
 type Emptier interface {
 	Empty(t *testing.T, g view.Generation)
-}
-
-// Dropper is an optional ability of a store: to remove a generation for good.
-type Dropper interface {
-	Drop(ctx context.Context, g view.Generation) error
 }
 
 // Documents runs the suite for document stores. open returns the store to
@@ -108,10 +102,8 @@ func (s *subject) generation(g view.Generation) view.Generation {
 	s.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		defer cancel()
-		if d, ok := s.Store.(Dropper); ok {
-			if err := d.Drop(ctx, g); err != nil {
-				s.Errorf("drop %v: %v", g, err)
-			}
+		if err := s.Drop(ctx, g); err != nil {
+			s.Errorf("drop %v: %v", g, err)
 		}
 	})
 	return g
