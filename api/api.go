@@ -90,7 +90,7 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 }
 
 // Admin returns the operators' API of a: /v1/members with the processes and what
-// each owns, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
+// each owns, /v1/dead-letters with the events that cannot be folded, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
 // address, that of [AdminAddr], or the address on which the connection arrived,
 // and whose Origin, if any, is the same; others get 403, so that a web page in an
 // operator's browser cannot reach it.

@@ -57,6 +57,7 @@ type generation struct {
 	End        int64     `json:"end"`
 	Rate       float64   `json:"events_per_second"`
 	Left       float64   `json:"seconds_left"`
+	Parked     int       `json:"parked"`
 	Carried    bool      `json:"carried"`
 	Created    time.Time `json:"created"`
 	By         string    `json:"by"`
@@ -70,6 +71,7 @@ type comparison struct {
 	Documents   [2]int64     `json:"documents"`
 	Entries     [2]int64     `json:"entries"`
 	Digests     [2]string    `json:"digests"`
+	Parked      [2]int       `json:"parked"`
 	Position    string       `json:"position"`
 	Differences []difference `json:"differences"`
 }
@@ -82,7 +84,7 @@ type difference struct {
 
 func generationOf(g framework.Generation) generation {
 	out := generation{Generation: g.Number, Version: g.Version, State: string(g.State), Lag: g.Lag, Done: g.Done, End: g.End,
-		Rate: g.Rate, Left: g.Left.Seconds(), Carried: g.Carried, Created: g.Created, By: g.By}
+		Rate: g.Rate, Left: g.Left.Seconds(), Parked: g.Parked, Carried: g.Carried, Created: g.Created, By: g.By}
 	if g.Err != nil {
 		out.Error = g.Err.Error()
 	}
@@ -92,18 +94,16 @@ func generationOf(g framework.Generation) generation {
 // tending is the operators' door to the generations of views.
 type tending struct {
 	*server
-	rules                       *rules
+	*orders
 	toRebuild, toSwitch, toBack *rule
 }
 
 // addGenerations adds the routes of views' generations to the operators' API. They have
 // a bound of their own, so that they answer where the API is busy.
 func (s *server) addGenerations(mux *chi.Mux) {
-	registry := huma.NewMapRegistry(schemaPrefix, huma.DefaultSchemaNamer)
-	t := &tending{server: s, rules: newRules(registry)}
-	order := func(of reflect.Type) *rule { return t.rules.of(registry.Schema(of, true, "")) }
-	t.toRebuild, t.toSwitch = order(reflect.TypeFor[rebuildOrder]()), order(reflect.TypeFor[switchOrder]())
-	t.toBack = order(reflect.TypeFor[rollbackOrder]())
+	t := &tending{server: s, orders: newOrders()}
+	t.toRebuild, t.toSwitch = t.of(reflect.TypeFor[rebuildOrder]()), t.of(reflect.TypeFor[switchOrder]())
+	t.toBack = t.of(reflect.TypeFor[rollbackOrder]())
 	room := make(room, maxTending)
 	add := func(method, pattern string, h func(w *response, r *http.Request, of target) error) {
 		route := s.route(pattern, s.within(room, func(w *response, r *http.Request) error {
@@ -181,7 +181,7 @@ func (t *tending) compare(w *response, r *http.Request, of target) error {
 	if err != nil {
 		return err
 	}
-	out := comparison{Equal: c.Equal, Documents: c.Documents, Entries: c.Entries, Digests: c.Digests, Position: c.Positions.String(),
+	out := comparison{Equal: c.Equal, Documents: c.Documents, Entries: c.Entries, Digests: c.Digests, Parked: c.Parked, Position: c.Positions.String(),
 		Differences: make([]difference, len(c.Differences))}
 	for i, d := range c.Differences {
 		out.Differences[i] = difference(d)
@@ -268,8 +268,22 @@ func (t *tending) target(r *http.Request) (of target, err error) {
 	return of, nil
 }
 
+// orders are the bodies of requests to the operators' API.
+type orders struct {
+	registry huma.Registry
+	rules    *rules
+}
+
+func newOrders() *orders {
+	registry := huma.NewMapRegistry(schemaPrefix, huma.DefaultSchemaNamer)
+	return &orders{registry, newRules(registry)}
+}
+
+// of returns the rule of an order's type.
+func (o *orders) of(t reflect.Type) *rule { return o.rules.of(o.registry.Schema(t, true, "")) }
+
 // read reads a body into what order points to; where it has no body, that stays as it is.
-func (t *tending) read(w *response, r *http.Request, rule *rule, order any) error {
+func (o *orders) read(w *response, r *http.Request, rule *rule, order any) error {
 	data, err := body(w.ResponseWriter, r, maxOrder)
 	if err != nil || data == nil {
 		return err
@@ -278,7 +292,7 @@ func (t *tending) read(w *response, r *http.Request, rule *rule, order any) erro
 	if err != nil {
 		return err
 	}
-	if faults := t.rules.check(rule, "body", v); len(faults) > 0 {
+	if faults := o.rules.check(rule, "body", v); len(faults) > 0 {
 		return invalid.because("%s in the body", count(len(faults), "fault")).faults(faults)
 	}
 	if err := json.Unmarshal(data, order); err != nil {

@@ -1,8 +1,10 @@
-// Command drivetrain looks at what a Drivetrain application has left behind.
+// Command drivetrain looks at what a Drivetrain application has left behind, and lets
+// operators act on one that runs.
 //
 //	drivetrain log --data ./drivetribe-data --limit 10
 //	drivetrain log --brokers 127.0.0.1:9092 --app drivetribe --follow
 //	drivetrain replay --data ./drivetribe-data --file events.ndjson
+//	drivetrain dead-letters list --admin http://127.0.0.1:8081
 //	drivetrain version
 //
 // It exits with 0, with 1 when it could not do what was asked, and with 2 when
@@ -26,9 +28,10 @@ import (
 )
 
 type cli struct {
-	Log     logCommand     `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
-	Replay  replayCommand  `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
-	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
+	Log         logCommand         `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
+	Replay      replayCommand      `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
+	DeadLetters deadLettersCommand `cmd:"" help:"List, show and rule on events that a running application cannot fold."`
+	Version     versionCommand     `cmd:"" help:"Print the version of this program and of the formats that it reads."`
 }
 
 func main() {
