@@ -320,7 +320,7 @@ func (o *parkOracle) judge(s *Simulation, store *simStore) []string {
 	held := map[string]map[string]*parkHeld{}
 	var shuffle []accepted
 	for p := range simShuffles {
-		shuffle = append(shuffle, accept(s.logs[fmt.Sprintf("parks.groups.%d", o.version.number)][p], parkParts, o.counts))
+		shuffle = append(shuffle, accept(s.logs[fmt.Sprintf("parks.groups.%d", o.version.number)][p], o.version.number, parkParts, o.counts))
 	}
 	for p := range parkParts {
 		f := o.first(p, s.logs[parkTopic][p])
