@@ -274,7 +274,7 @@ func (p *process) letters() (all []DeadLetter) {
 // carries, and which are not retired.
 func (p *process) folding() (list []*following) {
 	for _, k := range p.views {
-		for _, g := range p.lineage(k.name).generations {
+		for _, g := range p.lineage(k.name).Generations {
 			if f := k.generation(g.Number); f != nil && f.runs && g.Retired == nil {
 				list = append(list, f)
 			}

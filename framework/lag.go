@@ -83,7 +83,7 @@ func (w *lagWatch) look(ctx context.Context) {
 	ends := logEnds{ctx: within, p: w.p, known: make(map[logEnd]int64)}
 	tasks, labels := make(map[*stream.Task]bool), make(map[[2]string]bool)
 	for _, k := range w.p.views {
-		for _, g := range w.p.lineage(k.name).generations {
+		for _, g := range w.p.lineage(k.name).Generations {
 			f := k.generation(g.Number)
 			if f == nil || g.Retired != nil {
 				continue

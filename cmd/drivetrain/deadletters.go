@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -110,8 +109,8 @@ func (c *lettersList) print(out io.Writer, table io.Writer, item json.RawMessage
 	if first {
 		fmt.Fprintln(table, "STATE\tOF\tPOSITION\tKEY\tEVENT\tHELD\tSINCE\tID\tERROR")
 	}
-	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", l.State, l.of(), l.Position, dash(l.Key), dash(l.what()), l.Parked,
-		l.since(), l.ID, line1(l.Error, 80))
+	_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", l.State, l.of(), l.Position, dash(onOneLine(l.Key)), dash(l.what()), l.Parked,
+		l.since(), l.ID, clip(onOneLine(l.Error), 80))
 	return err
 }
 
@@ -142,15 +141,6 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// line1 is a text on one line of at most so many characters.
-func line1(s string, most int) string {
-	text := []rune(strings.Join(strings.Fields(s), " "))
-	if len(text) > most {
-		return string(text[:most-1]) + "…"
-	}
-	return string(text)
 }
 
 type lettersShow struct {
@@ -239,7 +229,7 @@ func (f *adminFlags) rule(ctx context.Context, out io.Writer, path, reason, by s
 	case ruled.Freed && !f.JSON:
 		fmt.Fprintf(out, "freed; recorded at %s\n", ruled.Position)
 	case ruled.Letter != nil:
-		return fmt.Errorf("still parked, as %s, with %d events: %s", ruled.Letter.ID, ruled.Letter.Parked, line1(ruled.Letter.Error, 300))
+		return fmt.Errorf("still parked, as %s, with %d events: %s", ruled.Letter.ID, ruled.Letter.Parked, clip(onOneLine(ruled.Letter.Error), 300))
 	case !ruled.Freed:
 		return errors.New("still parked")
 	}
