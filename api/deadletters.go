@@ -46,7 +46,7 @@ func (o *operators) addDeadLetters() {
 	const all, one = "/v1/dead-letters", "/v1/dead-letters/{id}"
 	id := []*huma.Param{pathParam("id", "The dead letter's id, as it is listed", &huma.Schema{Type: huma.TypeString})}
 	rulings := []*kind{malformed, notFound, notParked, invalid, tooLarge, wrongMedia, limited, unavailable, unresolved}
-	obeyed := answer{about: "What has come of it; 202: the view has not got there yet.", of: reflect.TypeFor[ruled]()}
+	obeyed := answer{about: "What has come of it.", of: reflect.TypeFor[ruled]()}
 	for _, a := range []adminRoute{
 		{method: http.MethodGet, path: all, id: "list_dead_letters", summary: "List what cannot be folded",
 			about: "Answers with the events that a view cannot fold, or an effect does not get done, and with the tasks that have stopped. " + aboutLetters,
@@ -55,7 +55,7 @@ func (o *operators) addDeadLetters() {
 			answer: answer{about: "A page of them.", of: reflect.TypeFor[letterPage]()}, fails: []*kind{malformed, invalid, limited, unavailable}, do: d.list},
 		{method: http.MethodGet, path: one, id: "get_dead_letter", summary: "Read a dead letter",
 			about:  "Answers with one of them, and with the first 100 events that are held back with it. " + aboutLetters,
-			params: id, answer: answer{about: "The dead letter.", of: reflect.TypeFor[shownLetter]()}, fails: []*kind{malformed, notFound, invalid, limited, unavailable}, do: d.show},
+			params: id, answer: answer{about: "The dead letter.", of: reflect.TypeFor[letter]()}, fails: []*kind{malformed, notFound, invalid, limited, unavailable}, do: d.show},
 		{method: http.MethodPost, path: one + "/retry", id: "retry_dead_letter", summary: "Fold the events of a parked key again",
 			about:  "Lets the key's events be folded again, in order, from the state before them. 409 for what is not parked.",
 			params: id, takes: &d.toRetry, answer: obeyed, fails: rulings, do: d.retry},
@@ -85,6 +85,8 @@ type letter struct {
 	Parked     int          `json:"parked" doc:"Events that are held back"`
 	Since      *time.Time   `json:"since,omitempty" doc:"Event time of a parked key; when a stalled one failed first"`
 	Attempts   int          `json:"attempts" doc:"Rulings that have not freed the key; calls of an effect"`
+
+	Events []letterEvent `json:"events,omitempty" doc:"That are held back, the first 100, where one dead letter is read"`
 }
 
 // letterEvent is an event that is held back; Data only where one letter is shown.
@@ -102,12 +104,6 @@ type letterEvent struct {
 type letterPage struct {
 	Items []letter `json:"items" nullable:"false"`
 	Next  string   `json:"next,omitempty" doc:"What after is to be for more; absent at the end"`
-}
-
-// shownLetter is one of them with its events.
-type shownLetter struct {
-	letter
-	Events []letterEvent `json:"events" nullable:"false"`
 }
 
 func letterOf(l *framework.DeadLetter) letter {
@@ -167,7 +163,8 @@ func (d *deadLetters) show(w *response, r *http.Request) error {
 	if len(held) == 0 && l.Event != nil { // of an effect
 		held = []stream.Letter{*l.Event}
 	}
-	out := shownLetter{letterOf(&l), make([]letterEvent, len(held))}
+	out := letterOf(&l)
+	out.Events = make([]letterEvent, len(held))
 	for i := range held {
 		e := eventOf(&held[i])
 		at := l.Position
@@ -210,7 +207,7 @@ func (d *deadLetters) discard(w *response, r *http.Request) error {
 // ruled is what has come of a ruling.
 type ruled struct {
 	Position string  `json:"position" doc:"Where it is recorded in the log"`
-	Obeyed   bool    `json:"obeyed" doc:"Whether the view has got there"`
+	Obeyed   bool    `json:"obeyed" doc:"Whether the view has got there; false: it will"`
 	Freed    bool    `json:"freed" doc:"Whether the key is not parked any more"`
 	Letter   *letter `json:"letter,omitempty" doc:"What the key is parked for now, if it is"`
 }
@@ -224,13 +221,10 @@ func (d *deadLetters) rule(w *response, r *http.Request, act stream.Act, reason,
 	if err != nil {
 		return err
 	}
-	out, status := ruled{came.Position.String(), came.Obeyed, came.Freed, nil}, http.StatusOK
-	switch {
-	case !came.Obeyed:
-		status = http.StatusAccepted
-	case !came.Freed:
+	out := ruled{came.Position.String(), came.Obeyed, came.Freed, nil}
+	if came.Obeyed && !came.Freed {
 		l := letterOf(&came.Letter)
 		out.Letter = &l
 	}
-	return w.fresh(status, out)
+	return w.fresh(http.StatusOK, out)
 }

@@ -25,8 +25,8 @@ type titles struct {
 	Words  map[string]int `json:"words"`
 }
 
-// unkept is one that JSON does not bring back: a fold that fails is undone otherwise.
-type unkept struct {
+// forgetful is one that JSON does not bring back: a fold that fails is undone otherwise.
+type forgetful struct {
 	Titles []string `json:"titles"`
 	count  []int
 }
@@ -55,7 +55,7 @@ func (p *poison) views() []projections.Registered {
 			p.check(f.Title)
 			return d
 		}},
-		&projections.View[unkept, bookFact]{Name: "unkept", From: books.Stream(), Fold: func(d unkept, e projections.Event[bookFact]) unkept {
+		&projections.View[forgetful, bookFact]{Name: "forgetful", From: books.Stream(), Fold: func(d forgetful, e projections.Event[bookFact]) forgetful {
 			f := e.Fact.(put)
 			if d.count = append(d.count, len(f.Title)); len(d.Titles) > 0 {
 				d.Titles[0] = f.Title + "!"
@@ -160,11 +160,11 @@ func (s *shop) stands() []string {
 	s.Helper()
 	s.shows("titles", framework.Query{Key: "1"}, `{"titles":["Dune"],"words":{"Dune":1}}`)
 	s.shows("titles", framework.Query{Key: "2"}, `{"titles":["Emma II!","Emma II"],"words":{"Emma":1,"Emma II":1}}`)
-	s.shows("unkept", framework.Query{Key: "1"}, `{"titles":["Dune[4]"]}`)
-	s.shows("unkept", framework.Query{Key: "2"}, `{"titles":["Emma II!","Emma II[4 7]"]}`)
+	s.shows("forgetful", framework.Query{Key: "1"}, `{"titles":["Dune[4]"]}`)
+	s.shows("forgetful", framework.Query{Key: "2"}, `{"titles":["Emma II!","Emma II[4 7]"]}`)
 	s.shows("shelves", framework.Query{Key: "a"}, `{"titles":["Dune"],"words":null}`)
 	s.shows("shelves", framework.Query{Key: "b"}, `{"titles":["Emma","Emma II"],"words":null}`)
-	return s.holds("unkept book/1 2", "shelves a 2", "titles book/1 2")
+	return s.holds("forgetful book/1 2", "shelves a 2", "titles book/1 2")
 }
 
 func TestAnEventThatCannotBeFoldedParksItsKeyAndAllOthersGoOn(t *testing.T) {
@@ -209,7 +209,7 @@ func TestWhatIsParkedSurvivesARestartAndIsFoldedOnceTheCauseIsGone(t *testing.T)
 	s.holds()
 	s.put("1", "a", "Dune III")
 	s.shows("titles", framework.Query{Key: "1"}, `{"titles":["Dune III!","cursed","Dune II","Dune III"],"words":{"Dune":1,"Dune II":1,"Dune III":1,"cursed":1}}`)
-	s.shows("unkept", framework.Query{Key: "1"}, `{"titles":["Dune III!","cursed[4 6]","Dune II[4 6 7]","Dune III[4 6 7 8]"]}`)
+	s.shows("forgetful", framework.Query{Key: "1"}, `{"titles":["Dune III!","cursed[4 6]","Dune II[4 6 7]","Dune III[4 6 7 8]"]}`)
 	s.shows("shelves", framework.Query{Key: "a"}, `{"titles":["Dune","cursed","Dune II","Dune III"],"words":null}`)
 }
 
@@ -227,7 +227,7 @@ func TestWhatIsDiscardedStaysSoWhenTheLogIsFoldedAgain(t *testing.T) {
 	for range 2 {
 		s.holds()
 		s.shows("titles", framework.Query{Key: "1"}, `{"titles":["Dune II!","Dune II"],"words":{"Dune":1,"Dune II":1}}`)
-		s.shows("unkept", framework.Query{Key: "1"}, `{"titles":["Dune II!","Dune II[4 7]"]}`)
+		s.shows("forgetful", framework.Query{Key: "1"}, `{"titles":["Dune II!","Dune II[4 7]"]}`)
 		s.shows("shelves", framework.Query{Key: "a"}, `{"titles":["Dune","Dune II"],"words":null}`)
 		seen := s.seen
 		s.stop()
