@@ -97,14 +97,14 @@ func TestASearchGoesOnWhereItsPageHasEnded(t *testing.T) {
 					break
 				}
 			}
-			if a, b := fmt.Sprint(titles(got)), fmt.Sprint(titles(whole.Items)); a != b {
+			if a, b := fmt.Sprint(titlesFound(got)), fmt.Sprint(titlesFound(whole.Items)); a != b {
 				t.Errorf("%q, %q in pages: %s, want %s", by, text, a, b)
 			}
 		}
 	}
 }
 
-func titles(list []shelved) (out []string) {
+func titlesFound(list []shelved) (out []string) {
 	for _, s := range list {
 		out = append(out, s.Title)
 	}
