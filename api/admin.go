@@ -18,6 +18,7 @@ func (s *server) admin() http.Handler {
 	s.addHealth(mux)
 	s.page(mux, "/v1/members", true, s.members)
 	s.addGenerations(mux)
+	s.addOrigins(mux)
 	mux.Get("/metrics", promhttp.HandlerFor(s.metrics.gather, promhttp.HandlerOpts{MaxRequestsInFlight: 4}).ServeHTTP)
 	mux.Get("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.Get("/debug/pprof/profile", pprof.Profile)
@@ -29,7 +30,7 @@ func (s *server) admin() http.Handler {
 		http.Redirect(w, r, "/debug/pprof/", http.StatusMovedPermanently)
 	})
 	mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		unknown.because("there is nothing at %.200q; there are: /v1/members, /v1/views/{view}/generations, /v1/views/{view}/rollback, /metrics, /debug/pprof, /healthz, /readyz", r.URL.Path).write(w)
+		unknown.because("there is nothing at %.200q; there are: /v1/members, /v1/views/{view}/generations, /v1/views/{view}/rollback, /v1/views/{view}/explain/{key}, /metrics, /debug/pprof, /healthz, /readyz", r.URL.Path).write(w)
 	})
 	mux.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		list := allowed(mux, r)

@@ -31,6 +31,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -54,10 +55,12 @@ type app interface {
 	Switch(ctx context.Context, view string, number int, s framework.Switch) error
 	Rollback(ctx context.Context, view string, by string) (number int, err error)
 	Retire(ctx context.Context, view string, number int, by string) error
+	Explain(ctx context.Context, view, key string, e framework.Explain) (framework.Explanation, error)
 	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
 	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
+	Held(ctx context.Context, age time.Duration) (eventlog.Positions, error)
 	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
 	Notify(view string, q framework.Query, c chan<- struct{}) (forget func(), err error)
 }
@@ -90,7 +93,7 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 }
 
 // Admin returns the operators' API of a: /v1/members with the processes and what
-// each owns, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
+// each owns, the generations of views, what their documents come from, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
 // address, that of [AdminAddr], or the address on which the connection arrived,
 // and whose Origin, if any, is the same; others get 403, so that a web page in an
 // operator's browser cannot reach it.
