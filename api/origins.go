@@ -5,9 +5,11 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
+	"time"
 
-	"github.com/go-chi/chi/v5"
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/view"
@@ -26,34 +28,62 @@ type madeOf struct {
 	View       string          `json:"view"`
 	Key        string          `json:"key"`
 	Generation int             `json:"generation"`
-	Version    int             `json:"version"` // of the view's fold
-	Document   json.RawMessage `json:"document"`
-	Items      []origin        `json:"items"`
-	Next       string          `json:"next,omitempty"`
+	Version    int             `json:"version" doc:"Of the view's fold"`
+	Document   json.RawMessage `json:"document" doc:"As the store has it, of a feed or ranking its set; null: it is not there"`
+	Items      []origin        `json:"items" nullable:"false" doc:"The events that made it, in the order in which they were folded"`
+	Next       string          `json:"next,omitempty" doc:"Pass as after to get the next page; absent at the end"`
 	Looked     looked          `json:"looked"`
 }
 
+// origin is an event that has moved a document.
 type origin struct {
-	Position    string `json:"position"`
-	Aggregate   string `json:"aggregate"`
-	AggregateID string `json:"aggregate_id"`
-	recorded
-	Document *json.RawMessage `json:"document,omitempty"`
-	Pending  bool             `json:"pending,omitempty"`
+	Position    string           `json:"position" doc:"Where its commit took effect"`
+	Aggregate   string           `json:"aggregate" doc:"The aggregate's type"`
+	AggregateID string           `json:"aggregate_id"`
+	ID          string           `json:"id" format:"uuid"`
+	Type        string           `json:"type"`
+	Version     uint64           `json:"version" doc:"Of the aggregate after this event"`
+	Time        time.Time        `json:"time"`
+	Actor       string           `json:"actor" doc:"Who caused it"`
+	Data        json.RawMessage  `json:"data" doc:"The event's payload, as it would be written today"`
+	Document    *json.RawMessage `json:"document,omitempty" doc:"After the event, if that was asked for; null: it is not there"`
+	Pending     bool             `json:"pending,omitempty" doc:"Whether the view has not folded it yet"`
 }
 
+// looked says how far the log was looked through.
 type looked struct {
-	Topic     string `json:"topic"`
+	Topic     string `json:"topic" doc:"The events, or a shuffle of the view"`
 	Partition int32  `json:"partition"`
-	Next      int64  `json:"next"`
-	End       int64  `json:"end"`
-	Folded    int64  `json:"folded"`
+	Next      int64  `json:"next" doc:"No record before it moves the document but for those that are listed, on this page or one before"`
+	End       int64  `json:"end" doc:"Of the partition"`
+	Folded    int64  `json:"folded" doc:"The view has folded the records before it"`
 }
 
-// addOrigins adds to the operators' API what a document comes from. It is not in the
-// public one: it shows events whoever they are of.
-func (s *server) addOrigins(mux *chi.Mux) {
-	s.page(mux, "/v1/views/{view}/explain/{key}", true, s.within(make(room, maxExplaining), s.origins))
+// addOrigins adds what a document comes from. It is not in the public API: it shows
+// events whoever they are of.
+func (o *operators) addOrigins() {
+	text := func(max int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: ptr(max)} }
+	o.add(adminRoute{method: http.MethodGet, path: "/v1/views/{view}/explain/{key}", id: "explain_document", tag: "views", summary: "Explain a document",
+		about: "Answers with a document and the events that made it, in the order in which they were folded, whether or not it is there still. " +
+			"A page may have no items and yet a next, where the log was looked through for long enough.",
+		params: append([]*huma.Param{ofView, pathParam("key", "The document's key, or the name of the set", text(view.MaxKey)),
+			queryParam("generation", "Of the view. Default: the one that is read.", number(1, nil, nil)),
+			queryParam("limit", "The most events to answer with.", number(1, ptr(float64(framework.MaxExplained)), 100)),
+			queryParam("after", "The next of the page before; with the same parameters.", text(maxBookmark)),
+			queryParam("documents", "Whether each event has the document after it.", &huma.Schema{Type: huma.TypeBoolean, Default: false}),
+			queryParam("look", "The most records of the log to read for a page.", number(1, nil, framework.MaxLook))}, explainMoments()...),
+		answer: answer{about: "The document and its events.", of: reflect.TypeFor[madeOf]()}, room: make(room, maxExplaining),
+		fails: []*kind{malformed, unknown, notFound, wrongState, invalid, limited, broken, unavailable}, do: o.origins})
+}
+
+// explainMoments describe the parameters of a moment.
+func explainMoments() []*huma.Param {
+	list := momentParams()
+	for i, about := range []string{"Only events up to this version of the aggregate, of views whose keys are those of aggregates. Of version, at and position one may be given.",
+		"Only events before the first that is later.", "Only events whose commits had taken effect at this Position; none of partitions that it does not name."} {
+		list[i].Description = about
+	}
+	return list
 }
 
 // origins answers with the events that made a document.
@@ -91,7 +121,7 @@ func (s *server) origins(w *response, r *http.Request) error {
 func originOf(o *framework.Origin, document bool) origin {
 	e := &o.Event
 	out := origin{Position: o.Position.String(), Aggregate: o.Aggregate, AggregateID: o.ID, Pending: o.Pending,
-		recorded: recorded{e.ID.String(), e.Type, e.Version, e.Time, e.Actor, payloadJSON(e.Data)}}
+		ID: e.ID.String(), Type: e.Type, Version: e.Version, Time: e.Time, Actor: e.Actor, Data: payloadJSON(e.Data)}
 	if document {
 		out.Document = &o.Document
 	}

@@ -157,7 +157,7 @@ type explainer struct {
 // choose finds the generation that is asked for.
 func (x *explainer) choose(k *kept) error {
 	l := x.p.lineage(k.name)
-	number := l.read
+	number := l.Read
 	for _, asked := range []int{x.from.generation, x.asked.Generation} {
 		if asked > 0 {
 			number = asked
@@ -166,7 +166,7 @@ func (x *explainer) choose(k *kept) error {
 	if x.from.generation > 0 && number != x.from.generation {
 		return fmt.Errorf("%w after: it continues in generation %d, not %d", ErrInvalid, x.from.generation, number)
 	}
-	g := l.find(number)
+	g := l.Find(number)
 	if g == nil {
 		return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, k.name)
 	}
