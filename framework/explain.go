@@ -278,8 +278,7 @@ func broken(e *partition.Event, part int32, err error) error {
 	return &cluster.BrokenError{Aggregate: string(e.Key), Position: eventlog.Position{Partition: part, Offset: e.Offset}, Err: err}
 }
 
-// next says where the following page begins, at a place of the log that no event before
-// which is still to be listed.
+// next says where the following page begins: all events that lie before it are listed.
 func (x *explainer) next(b bookmark) error {
 	if x.ended {
 		return nil

@@ -53,7 +53,7 @@ func (x *explainer) byShuffle(ctx context.Context) error {
 	s := &shuffleSeek{explainer: x, read: read, numbers: numbers, begin: begin, past: begin.skip, last: make(map[int32]*moves)}
 	s.begin.skip = 0
 	for {
-		more, err := s.window(ctx)
+		more, err := s.window()
 		if err != nil {
 			return x.failed(ctx, err)
 		}
@@ -82,7 +82,7 @@ type shuffleSeek struct {
 
 // window takes the next records of the key, and reports whether there may be more and
 // there is room for them.
-func (s *shuffleSeek) window(ctx context.Context) (more bool, err error) {
+func (s *shuffleSeek) window() (more bool, err error) {
 	most := maxWindow
 	if s.within { // a bound is not to end a page there
 		most = 1
