@@ -287,12 +287,15 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	if q.Min, err = a.bounded(ctx, q.Min, q.MaxStaleness); err != nil {
 		return Answer{}, err
 	}
-	at, err := a.passedAll(ctx, p, f, reading, q) // before the stores are read, so that they hold at least this
+	at, err := a.passedAll(ctx, p, f, reading, &q) // before the stores are read, so that they hold at least this
 	if err != nil {
 		return Answer{}, a.tooOld(ctx, err, q.MaxStaleness)
 	}
 	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
+	if behind := (*view.BehindError)(nil); errors.As(err, &behind) {
+		return Answer{}, beingFilled(name) // it will be: its task finds the same, and says so
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Answer{}, a.readError(ctx, err)
 	}
@@ -307,7 +310,7 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 
 // passedAll waits until all that a query is answered from has passed q.Min, and returns
 // how far that is at least.
-func (a *App) passedAll(ctx context.Context, p *process, f *following, reading *cluster.Reading, q Query) (at reached, err error) {
+func (a *App) passedAll(ctx context.Context, p *process, f *following, reading *cluster.Reading, q *Query) (at reached, err error) {
 	at = make(reached)
 	if err := a.passed(ctx, p, f, f.view.Partition, q, at); err != nil {
 		return nil, err

@@ -185,18 +185,18 @@ func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) er
 	defer cancel()
 	end, err := p.Log.End(within, f.shuffle, n)
 	if err == nil {
-		f.sights[n].take(done, end)
+		f.sights[n].take(f.fills[n], done, end, cfg.Clock.Now())
 	}
 	return err
 }
 
 // passed waits until what a query is answered from, partition one of the stores or
 // all, has passed min, and refuses to read from what is being filled. It notes in at
-// how far the answer will have come at least.
-func (a *App) passed(ctx context.Context, p *process, f *following, only func(Query) (int32, bool), q Query, at reached) error {
+// how far the answer will have come at least, and in q what the stores hold for that.
+func (a *App) passed(ctx context.Context, p *process, f *following, only func(Query) (int32, bool), q *Query, at reached) error {
 	one, single := int32(0), false
 	if only != nil {
-		one, single = only(q)
+		one, single = only(*q)
 	}
 	if f.fills == nil {
 		for n, t := range f.sources {
@@ -204,10 +204,12 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 				continue
 			}
 			want, asked := q.Min.Offsets[int32(n)]
-			if err := a.wait(ctx, f, t, want, asked, q.Min); err != nil {
+			s, err := a.wait(ctx, f, t, want, asked, q.Min)
+			if err != nil {
 				return err
 			}
-			at.note(int32(n), t.Status().Done-1)
+			at.note(int32(n), s.Done-1)
+			q.parts = append(q.parts, part{f.view.Name, int32(n), s.Marked})
 		}
 		return nil
 	}
@@ -225,12 +227,12 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 // passedShuffle is passed for one partition behind a shuffle. What its sources made
 // of the events up to some offset lies below the end that the shuffle has once they
 // have passed that.
-func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q Query, at reached) error {
+func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q *Query, at reached) error {
 	sight, fills := f.sights[n], f.fills[n]
 	end := int64(0)
 	if known := sight.known(fills); !known.holds(q.Min) {
 		for n, want := range q.Min.Offsets {
-			if err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
+			if _, err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
 				return err
 			}
 		}
@@ -238,15 +240,21 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 			return a.readError(ctx, err)
 		}
 		end = sight.ahead()
-	} else if sight.due(a.cfg.Clock.Now()) {
+	} else if due, stale := sight.due(a.cfg.Clock.Now()); stale {
+		within, cancel := context.WithTimeout(ctx, lookWait)
+		_ = f.see(within, p, n, a.cfg) // without it the answer says less of how far it has come
+		cancel()
+	} else if due {
 		select {
 		case f.wanted <- n:
 		default:
 		}
 	}
-	if err := a.wait(ctx, f, fills, end-1, end > 0, q.Min); err != nil {
+	s, err := a.wait(ctx, f, fills, end-1, end > 0, q.Min)
+	if err != nil {
 		return err
 	}
+	q.parts = append(q.parts, part{f.view.Name, n, s.Marked})
 	known := sight.known(fills)
 	for n := range int32(len(f.sources)) {
 		offset, ok := known[n]
@@ -261,35 +269,56 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 	return nil
 }
 
-// sightEvery is how old what is known of a shuffle may become while it is asked for.
-const sightEvery = time.Second
+// How old what is known of a shuffle may become while it is asked for, and how long the
+// first query waits that comes after nobody has asked for a while, or finds another
+// generation switched to.
+const (
+	sightEvery = time.Second
+	lookWait   = 100 * time.Millisecond
+)
 
 // sight is what is known of one partition behind a shuffle: it has passed the
-// events that old names, and will have passed those of next once it is at end.
+// events that old names, and will have passed those of next once it is at at.
 type sight struct {
 	mu   sync.Mutex
 	old  reached
-	next reached
-	end  int64
+	next reached // nil: nothing is waited for
+	at   int64
+	end  int64     // the greatest that was ever taken
 	last time.Time // when due said so
+	seen time.Time // when something was last taken
 }
 
-// due reports whether it is time to look again, and that this is done.
-func (s *sight) due(now time.Time) bool {
+// due reports whether it is time to look again, and that this is done; and whether what
+// is known is so old that an answer had better wait for more.
+func (s *sight) due(now time.Time) (yes, stale bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.last) < sightEvery {
-		return false
+		return false, false
 	}
 	s.last = now
-	return true
+	return true, now.Sub(s.seen) > sightEvery+lookWait // else others ask too, and it is hardly older than that
 }
 
-// take notes that what done names lies below end.
-func (s *sight) take(done reached, end int64) {
+// take notes that what done names lies below end. While the partition has not got to
+// what was taken before, that stays, or one that is always a little behind would never
+// be known to have got anywhere.
+func (s *sight) take(t *stream.Task, done reached, end int64, now time.Time) {
+	status := t.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.next, s.end = done, max(s.end, end)
+	s.end, s.seen = max(s.end, end), now
+	if s.pass(status); s.next == nil {
+		s.next, s.at = done, end
+	}
+}
+
+// pass takes over what is waited for, if a task of this status has passed it.
+func (s *sight) pass(status stream.TaskStatus) {
+	if s.next != nil && status.Whole() && status.Done >= s.at {
+		s.old, s.next = s.next, nil
+	}
 }
 
 // ahead returns the end below which all lies that was ever taken.
@@ -304,27 +333,31 @@ func (s *sight) known(t *stream.Task) reached {
 	status := t.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next != nil && status.Whole() && status.Done >= s.end {
-		s.old, s.next = s.next, nil
-	}
+	s.pass(status)
 	return s.old
 }
 
-// wait waits until a task has passed an offset, if that is asked for.
-func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int64, asked bool, min eventlog.Positions) error {
-	s := t.Status()
-	switch {
-	case s.Final:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", f.view.Name, s.Partition), RetryAfter: time.Minute}
-	case s.Whole() && (!asked || s.Done > offset):
-		return nil
-	case !asked:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", f.view.Name), RetryAfter: retryAfter}
+// wait waits until a task has passed an offset, if that is asked for, and returns how it
+// fares then.
+func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int64, asked bool, min eventlog.Positions) (stream.TaskStatus, error) {
+	for {
+		s := t.Status()
+		switch {
+		case s.Final:
+			return s, &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", f.view.Name, s.Partition), RetryAfter: time.Minute}
+		case s.Whole() && (!asked || s.Done > offset):
+			return s, nil
+		case !asked:
+			return s, beingFilled(f.view.Name)
+		}
+		if err := t.Wait(ctx, offset); err != nil {
+			return s, a.notReached(min)
+		}
 	}
-	if err := t.Wait(ctx, offset); err != nil {
-		return a.notReached(min)
-	}
-	return nil
+}
+
+func beingFilled(view string) error {
+	return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", view), RetryAfter: retryAfter}
 }
 
 // reached is how far an answer has come, by partition: the least of what its parts
@@ -358,30 +391,30 @@ func (r reached) positions() eventlog.Positions {
 	return at
 }
 
-// whole returns why a view is not, nil if it is.
+// whole returns why a generation is not, nil if it is. Whoever says so names it.
 func (f *following) whole() error {
 	if f.stands {
 		return nil
 	}
-	if err := whole(f.view.Name, f.sources); err != nil || f.fills == nil {
+	if err := whole(f.sources); err != nil || f.fills == nil {
 		return err
 	}
-	return whole(f.view.Name, f.fills)
+	return whole(f.fills)
 }
 
-func whole(name string, tasks []*stream.Task) error {
+func whole(tasks []*stream.Task) error {
 	behind, left := 0, int64(0)
 	for n, t := range tasks {
 		s := t.Status()
 		if s.Err != nil {
-			return fmt.Errorf("view %s, partition %d: %w", name, n, s.Err)
+			return fmt.Errorf("partition %d: %w", n, s.Err)
 		}
 		if !s.Whole() {
 			behind, left = behind+1, left+max(s.Goal-s.Done, 0)
 		}
 	}
 	if behind > 0 {
-		return fmt.Errorf("view %s is being filled: %d of %d partitions, %d records to go", name, behind, len(tasks), left)
+		return fmt.Errorf("it is being filled: %d of %d partitions, %d records to go", behind, len(tasks), left)
 	}
 	return nil
 }
