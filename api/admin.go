@@ -21,6 +21,7 @@ func (s *server) operators() *operators {
 	o.addMembers()
 	o.addGenerations()
 	o.addOrigins()
+	o.addDeadLetters()
 	o.addMetrics()
 	o.addPages(o.mux, o.spec, true)
 	o.addProfiles()
