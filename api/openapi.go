@@ -133,7 +133,7 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: "get_" + name + "_state", Tags: []string{name},
 		Summary:     "Read " + article(name),
 		Description: "Answers with the state that its events fold to, by now or as of a version, a time or a position.",
-		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, consistencyParam,
+		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, maxStalenessParam, consistencyParam,
 			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})}, momentParams()...),
 		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
@@ -148,7 +148,7 @@ func (s *spec) events(t framework.Aggregate) *huma.Operation {
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}/events", OperationID: "get_" + name + "_events", Tags: []string{name},
 		Summary:     "Read the events of " + article(name),
 		Description: "Answers with its history, oldest first. Without next there are no more, so far. An event's type and data are as they would be written today.",
-		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
+		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, maxStalenessParam,
 			queryParam("after", "The version behind which to begin: the next of the page before.", number(0, nil, 0)),
 			queryParam("limit", "The most events to answer with.", number(1, ptr(float64(maxEvents)), 100))},
 		Responses: answers(ok("A page of events.", s.history(t), positionHeader), queryProblems(notFound, broken, notOwner)...),
@@ -263,7 +263,7 @@ func fieldParams(fields view.Fields) (params []*huma.Param) {
 func (s *spec) view(v framework.View, path, summary, about string, schema *huma.Schema, params []*huma.Param, more ...*kind) *huma.Operation {
 	return &huma.Operation{
 		Method: http.MethodGet, Path: "/v1/views/" + v.Name + path, OperationID: "get_views_" + v.Name, Tags: []string{"views"},
-		Summary: summary, Description: about, Parameters: append(params, minPositionParam),
+		Summary: summary, Description: about, Parameters: append(params, minPositionParam, maxStalenessParam),
 		Responses: answers(ok("The answer.", schema, positionHeader, generationHeader), queryProblems(more...)...),
 	}
 }
@@ -350,7 +350,8 @@ var (
 	generationHeader = named("Generation", "The generation of the view that was asked", &huma.Schema{Type: huma.TypeInteger})
 	requestIDHeader  = named("X-Request-Id", "The request's id, recorded as correlation", &huma.Schema{Type: huma.TypeString, Format: "uuid"})
 
-	minPositionParam = headerParam("Min-Position", "A Position that the answer must have seen; it waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
+	maxStalenessParam = headerParam("Max-Staleness", "How old the answer may be, such as 2s or 500ms, at most 1h: it holds at least what was recorded so long ago, and waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
+	minPositionParam  = headerParam("Min-Position", "A Position that the answer must have seen; it waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
 )
 
 func headers(list ...namedHeader) map[string]*huma.Param {

@@ -34,6 +34,9 @@ func (a *aggregate) state(w *response, r *http.Request) error {
 		return err
 	}
 	q := framework.StateQuery{Min: at}
+	if q.MaxStaleness, err = maxStaleness(r); err != nil {
+		return err
+	}
 	if q.Strong, err = strong(r); err != nil {
 		return err
 	}
@@ -112,11 +115,24 @@ func (a *aggregate) events(w *response, r *http.Request) error {
 	if done, err := a.elsewhere(w, r, a.name, id, "/events", nil); done {
 		return err
 	}
+	if at, err = a.noOlder(r, at); err != nil {
+		return err
+	}
 	list, position, err := a.app.History(r.Context(), a.name, id, after, min(limit+1, maxEvents), at)
 	if err != nil {
 		return err
 	}
 	return a.page(w, list, limit, position)
+}
+
+// noOlder adds to what an answer must have seen all that Max-Staleness asks for.
+func (s *server) noOlder(r *http.Request, min eventlog.Positions) (eventlog.Positions, error) {
+	age, err := maxStaleness(r)
+	if err != nil || age == 0 {
+		return min, err
+	}
+	held, err := s.app.Held(r.Context(), age)
+	return held.Join(min), err
 }
 
 // page answers with at most limit of list; one more says that there is a next
@@ -184,6 +200,9 @@ type viewDoor struct {
 func (v *viewDoor) answers(parse func(*http.Request) (framework.Query, error)) handler {
 	return func(w *response, r *http.Request) error {
 		q, err := parse(r)
+		if err == nil {
+			q.MaxStaleness, err = maxStaleness(r)
+		}
 		if err != nil {
 			return err
 		}

@@ -157,6 +157,10 @@ func (s *script) Rollback(context.Context, string, string) (int, error) { return
 
 func (s *script) Retire(context.Context, string, int, string) error { return s.tended() }
 
+func (s *script) Explain(context.Context, string, string, framework.Explain) (framework.Explanation, error) {
+	return framework.Explanation{}, s.tended()
+}
+
 func (s *script) Locate(aggregate, id string) framework.Place {
 	if s.locate == nil {
 		return framework.Place{Here: true}
@@ -186,6 +190,10 @@ func (s *script) StateAsOf(_ context.Context, aggregate, id string, q framework.
 func (s *script) History(_ context.Context, _, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error) {
 	list, err := s.history(id, after, limit, min)
 	return list, eventlog.Position{Partition: 1, Offset: 9}, err
+}
+
+func (s *script) Held(context.Context, time.Duration) (eventlog.Positions, error) {
+	return eventlog.NewPositions(eventlog.Position{Partition: 1, Offset: 9}), nil
 }
 
 func (s *script) Ask(_ context.Context, view string, q framework.Query) (framework.Answer, error) {

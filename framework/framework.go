@@ -148,6 +148,9 @@ type View struct {
 	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
 	// the store's.
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
+	// Origins says which events a document comes from, for App.Explain. Nil: nobody can
+	// ask.
+	Origins *Origins
 	// Drop deletes what the stores hold of a generation that is retired. Nil: nothing is
 	// held. It may be called again, also for what is gone.
 	Drop func(ctx context.Context, r Resources, g view.Generation) error
@@ -206,7 +209,11 @@ type Query struct {
 	Skip       int                               // of Search
 	Limit      int                               // of all but Document, 1 to 100; default 20
 	Min        eventlog.Positions
-	Shown      bool // of Search: all that the view has passed must be found; the framework's to set
+	// MaxStaleness lets the answer hold at least what the log held so long before it was
+	// asked for, whichever process appended it: it waits for that as for Min. Below 1 ms
+	// that is what the log holds then; 0: no bound; at most the constant MaxStaleness.
+	MaxStaleness time.Duration
+	Shown        bool // of Search: all that the view has passed must be found; the framework's to set
 
 	parts []part // that the answer is made of
 }

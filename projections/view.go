@@ -99,7 +99,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Drop: v.drop, Refolded: refolded[D]()}
+		Topology: v.topology, Drop: v.drop, Refolded: refolded[D](), Origins: v.origins()}
 	if v.Key != nil {
 		out.Shuffle = keys
 	}
