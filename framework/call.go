@@ -285,7 +285,7 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	}
 	v, filled := f.view, f.filled()
 	at := make(reached) // before the stores are read, so that they hold at least this
-	if err := a.passed(ctx, p, f, v.Partition, q, at); err != nil {
+	if err := a.passed(ctx, p, f, v.Partition, &q, at); err != nil {
 		return Answer{}, err
 	}
 	for _, r := range v.Reads {
@@ -293,12 +293,15 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 		if err != nil {
 			return Answer{}, err
 		}
-		if err := a.passed(ctx, p, of, r.Partition, q, at); err != nil {
+		if err := a.passed(ctx, p, of, r.Partition, &q, at); err != nil {
 			return Answer{}, err
 		}
 	}
 	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
+	if behind := (*view.BehindError)(nil); errors.As(err, &behind) {
+		return Answer{}, beingFilled(name) // it will be: its task finds the same, and says so
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Answer{}, a.readError(ctx, err)
 	}

@@ -185,18 +185,18 @@ func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) er
 	defer cancel()
 	end, err := p.Log.End(within, f.shuffle, n)
 	if err == nil {
-		f.sights[n].take(done, end)
+		f.sights[n].take(f.fills[n], done, end)
 	}
 	return err
 }
 
 // passed waits until what a query is answered from, partition one of the stores or
 // all, has passed min, and refuses to read from what is being filled. It notes in at
-// how far the answer will have come at least.
-func (a *App) passed(ctx context.Context, p *process, f *following, only func(Query) (int32, bool), q Query, at reached) error {
+// how far the answer will have come at least, and in q what the stores hold for that.
+func (a *App) passed(ctx context.Context, p *process, f *following, only func(Query) (int32, bool), q *Query, at reached) error {
 	one, single := int32(0), false
 	if only != nil {
-		one, single = only(q)
+		one, single = only(*q)
 	}
 	if f.fills == nil {
 		for n, t := range f.sources {
@@ -204,10 +204,12 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 				continue
 			}
 			want, asked := q.Min.Offsets[int32(n)]
-			if err := a.wait(ctx, f, t, want, asked, q.Min); err != nil {
+			s, err := a.wait(ctx, f, t, want, asked, q.Min)
+			if err != nil {
 				return err
 			}
-			at.note(int32(n), t.Status().Done-1)
+			at.note(int32(n), s.Done-1)
+			q.parts = append(q.parts, part{f.view.Name, int32(n), s.Marked})
 		}
 		return nil
 	}
@@ -225,12 +227,12 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 // passedShuffle is passed for one partition behind a shuffle. What its sources made
 // of the events up to some offset lies below the end that the shuffle has once they
 // have passed that.
-func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q Query, at reached) error {
+func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q *Query, at reached) error {
 	sight, fills := f.sights[n], f.fills[n]
 	end := int64(0)
 	if known := sight.known(fills); !known.holds(q.Min) {
 		for n, want := range q.Min.Offsets {
-			if err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
+			if _, err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
 				return err
 			}
 		}
@@ -244,9 +246,11 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 		default:
 		}
 	}
-	if err := a.wait(ctx, f, fills, end-1, end > 0, q.Min); err != nil {
+	s, err := a.wait(ctx, f, fills, end-1, end > 0, q.Min)
+	if err != nil {
 		return err
 	}
+	q.parts = append(q.parts, part{f.view.Name, n, s.Marked})
 	known := sight.known(fills)
 	for n := range int32(len(f.sources)) {
 		offset, ok := known[n]
@@ -265,12 +269,13 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 const sightEvery = time.Second
 
 // sight is what is known of one partition behind a shuffle: it has passed the
-// events that old names, and will have passed those of next once it is at end.
+// events that old names, and will have passed those of next once it is at at.
 type sight struct {
 	mu   sync.Mutex
 	old  reached
-	next reached
-	end  int64
+	next reached // nil: nothing is waited for
+	at   int64
+	end  int64     // the greatest that was ever taken
 	last time.Time // when due said so
 }
 
@@ -285,11 +290,24 @@ func (s *sight) due(now time.Time) bool {
 	return true
 }
 
-// take notes that what done names lies below end.
-func (s *sight) take(done reached, end int64) {
+// take notes that what done names lies below end. While the partition has not got to
+// what was taken before, that stays, or one that is always a little behind would never
+// be known to have got anywhere.
+func (s *sight) take(t *stream.Task, done reached, end int64) {
+	status := t.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.next, s.end = done, max(s.end, end)
+	s.end = max(s.end, end)
+	if s.pass(status); s.next == nil {
+		s.next, s.at = done, end
+	}
+}
+
+// pass takes over what is waited for, if a task of this status has passed it.
+func (s *sight) pass(status stream.TaskStatus) {
+	if s.next != nil && status.Whole() && status.Done >= s.at {
+		s.old, s.next = s.next, nil
+	}
 }
 
 // ahead returns the end below which all lies that was ever taken.
@@ -304,27 +322,31 @@ func (s *sight) known(t *stream.Task) reached {
 	status := t.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next != nil && status.Whole() && status.Done >= s.end {
-		s.old, s.next = s.next, nil
-	}
+	s.pass(status)
 	return s.old
 }
 
-// wait waits until a task has passed an offset, if that is asked for.
-func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int64, asked bool, min eventlog.Positions) error {
-	s := t.Status()
-	switch {
-	case s.Final:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", f.view.Name, s.Partition), RetryAfter: time.Minute}
-	case s.Whole() && (!asked || s.Done > offset):
-		return nil
-	case !asked:
-		return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", f.view.Name), RetryAfter: retryAfter}
+// wait waits until a task has passed an offset, if that is asked for, and returns how it
+// fares then.
+func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int64, asked bool, min eventlog.Positions) (stream.TaskStatus, error) {
+	for {
+		s := t.Status()
+		switch {
+		case s.Final:
+			return s, &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", f.view.Name, s.Partition), RetryAfter: time.Minute}
+		case s.Whole() && (!asked || s.Done > offset):
+			return s, nil
+		case !asked:
+			return s, beingFilled(f.view.Name)
+		}
+		if err := t.Wait(ctx, offset); err != nil {
+			return s, a.notReached(min)
+		}
 	}
-	if err := t.Wait(ctx, offset); err != nil {
-		return a.notReached(min)
-	}
-	return nil
+}
+
+func beingFilled(view string) error {
+	return &cluster.UnavailableError{Reason: fmt.Sprintf("view %s is being filled", view), RetryAfter: retryAfter}
 }
 
 // reached is how far an answer has come, by partition: the least of what its parts

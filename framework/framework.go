@@ -198,6 +198,28 @@ type Query struct {
 	Limit      int                               // of all but Document, 1 to 100; default 20
 	Min        eventlog.Positions
 	Shown      bool // of Search: all that the view has passed must be found; the framework's to set
+
+	parts []part // that the answer is made of
+}
+
+// part is a partition of a view that an answer is made of.
+type part struct {
+	view      string
+	partition int32
+	mark      int64 // that its store was known to have
+}
+
+// Least returns the mark that a store's part of a view is known to have had when the
+// view was found to be whole: what is read from a part of less is not what the answer
+// would claim. Give it to the store as view.Ref.Least. It is 0 for a part that the view
+// does not read.
+func (q *Query) Least(view string, partition int32) int64 {
+	for i := range q.parts {
+		if p := &q.parts[i]; p.partition == partition && p.view == view {
+			return p.mark
+		}
+	}
+	return 0
 }
 
 // Answer is a view's answer.

@@ -116,7 +116,7 @@ func (f *Feed[E]) page(ctx context.Context, r framework.Resources, q framework.Q
 	if err != nil {
 		return nil, err
 	}
-	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), []view.Ref{setRef(q)}, after, q.Limit+1)
+	entries, err := r.Documents.Page(ctx, q.Generation(f.Name), []view.Ref{held(&q, f.Name, setRef(q))}, after, q.Limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func shown(ctx context.Context, r framework.Resources, q framework.Query, of Car
 	cards := of.cards()
 	refs, keys := make([]view.Ref, len(entries)), make([]string, len(entries))
 	for i, e := range entries {
-		refs[i], keys[i] = cards.ref(e.Member, q.Partitions), e.Member
+		refs[i], keys[i] = held(&q, cards.view, cards.ref(e.Member, q.Partitions)), e.Member
 	}
 	docs, err := r.Documents.Get(ctx, q.Generation(cards.view), refs)
 	if err == nil {

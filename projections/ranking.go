@@ -58,7 +58,7 @@ func (s Score) placing() (placing, error) {
 
 // page reads a page of a set, finds its place and fetches the cards.
 func (r *Ranking[E]) page(ctx context.Context, res framework.Resources, q framework.Query) ([]byte, error) {
-	g, set := q.Generation(r.Name), setRef(q)
+	g, set := q.Generation(r.Name), held(&q, r.Name, setRef(q))
 	after, err := parseCursor(q.After)
 	if err != nil {
 		return nil, err
@@ -91,11 +91,9 @@ func (r *Ranking[E]) from(ctx context.Context, store view.Documents, g view.Gene
 	if len(q.From)+len(q.Key) > view.MaxKey-2 {
 		return 0, nil, gone
 	}
-	docs, err := store.Get(ctx, g, []view.Ref{{Partition: set.Partition, Key: scoreKey(q.Key, q.From)}})
+	docs, err := store.Get(ctx, g, []view.Ref{{Partition: set.Partition, Key: scoreKey(q.Key, q.From), Least: set.Least}})
 	if err == nil && docs[0] == nil {
-		if err = there(ctx, store, g, set.Partition); err == nil {
-			err = gone
-		}
+		err = gone
 	}
 	if err != nil {
 		return 0, nil, err

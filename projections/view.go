@@ -130,29 +130,24 @@ func (v *View[D, E]) drop(ctx context.Context, r framework.Resources, g view.Gen
 }
 
 func (v *View[D, E]) get(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
-	at := v.cards().ref(q.Key, q.Partitions)
-	docs, err := r.Documents.Get(ctx, q.Generation(v.Name), []view.Ref{at})
+	docs, err := r.Documents.Get(ctx, q.Generation(v.Name), []view.Ref{held(&q, v.Name, v.cards().ref(q.Key, q.Partitions))})
 	if err != nil {
 		return nil, err
 	}
 	if docs[0] == nil {
-		if err := there(ctx, r.Documents, q.Generation(v.Name), at.Partition); err != nil {
-			return nil, err
-		}
 		return nil, fmt.Errorf("%w: %s has no %q", framework.ErrNotFound, v.Name, q.Key)
 	}
 	err = v.fill(ctx, r, q, []string{q.Key}, docs)
 	return docs[0], err
 }
 
-// there returns an error if a store has lost a part that was whole: its task has not
-// found that yet, and what the part lacks may only be lost.
-func there(ctx context.Context, store view.Store, g view.Generation, part int32) error {
-	marks, err := store.Marks(ctx, g, []int32{part})
-	if err == nil && marks[0].Epoch == 0 {
-		err = fmt.Errorf("the store has lost partition %d of %s", part, g)
-	}
-	return err
+// held returns a ref of a view of which the store must hold what it was known to, when
+// the view was found to be whole. A task finds what its store has lost a moment later,
+// and others see that it is filled again later still: an answer that lacks it until then
+// would be false.
+func held(q *framework.Query, name string, r view.Ref) view.Ref {
+	r.Least = q.Least(name, r.Partition)
+	return r
 }
 
 // fill adds the sizes of sets to documents, by one call of the store for each Size.
@@ -164,7 +159,6 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 	read := make([]D, len(docs))
 	sets := make([]view.Ref, len(docs))
 	for i, data := range docs {
-		sets[i] = keyRef(keys[i], q.Partitions)
 		if data == nil {
 			continue
 		}
@@ -173,6 +167,9 @@ func (v *View[D, E]) fill(ctx context.Context, r framework.Resources, q framewor
 		}
 	}
 	for _, s := range v.Sizes {
+		for i, key := range keys {
+			sets[i] = held(&q, s.Of.feedName(), keyRef(key, q.Partitions))
+		}
 		sizes, err := r.Documents.Sizes(ctx, q.Generation(s.Of.feedName()), sets)
 		if err != nil {
 			return err

@@ -199,7 +199,7 @@ func (a *attempt) aim() error {
 	kept := !a.opened || mark < 0 || mark >= a.marked
 	a.opened, a.marked = true, mark
 	a.update(func(s *TaskStatus) {
-		s.Next = a.core.next
+		s.Next, s.Marked = a.core.next, max(mark, 0)
 		switch {
 		case kept:
 			s.Done = max(s.Done, a.done)
@@ -282,6 +282,7 @@ func (a *attempt) write(s *shelf, next int64) error {
 	a.call(s, "write", write, func() {
 		s.acked, s.mark, s.wrote = added, next, s.heard
 		a.marked = a.core.written()
+		a.update(func(s *TaskStatus) { s.Marked = max(a.marked, 0) })
 	})
 	return nil
 }

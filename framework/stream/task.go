@@ -52,6 +52,7 @@ type TaskStatus struct {
 	Err       error // why it does not go on; nil while it does
 	Final     bool  // Err does not pass by itself
 	Held      bool  // Hold has stopped it at Next, with all that lies below acknowledged
+	Marked    int64 // the mark that its stores are known to have; one that is lower by now has lost something
 
 	Fills int // how often its stores were found to lack what is below the goal
 
@@ -234,7 +235,7 @@ func (t *Task) see(ctx context.Context) error {
 	lost, first := mark < t.marked, !t.opened
 	t.opened, t.marked = true, mark
 	t.update(func(s *TaskStatus) {
-		if lost {
+		if s.Marked = max(mark, 0); lost {
 			s.Goal, s.Done = max(s.Goal, s.Done), mark
 		}
 		if lost || first && mark < s.Goal {

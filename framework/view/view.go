@@ -68,6 +68,10 @@ type Ref struct {
 	Partition int32
 	Key       string
 	Offset    int64 // of a delete: of the record that caused it
+	// Least is, of a read of [Documents], the offset that the part's mark is known to
+	// have reached; where it has not, as in a part that was lost and is being filled
+	// again, the read fails with a *BehindError. Default 0: the mark is not looked at.
+	Least int64
 }
 
 // Entry is a member of a sorted set. A set is ordered by Sort, then by Member,
@@ -146,7 +150,7 @@ type Store interface {
 }
 
 // Documents keeps documents by key, and sorted sets. Each read is one round
-// trip, however many refs it takes, at most MaxPage.
+// trip, however many refs it takes, at most MaxPage, the marks for [Ref].Least included.
 type Documents interface {
 	Store
 	// Sizes returns the number of entries of each set, 0 where there is none.
@@ -214,8 +218,8 @@ var ErrQuery = errors.New("query outside its limits")
 // ErrFenced says that a later writer has opened the part.
 var ErrFenced = errors.New("a later writer has taken over this part of the view")
 
-// BehindError says that a part is not where its writer left it: it was restored
-// or emptied, or an earlier write did arrive.
+// BehindError says that a part is not where its writer left it, or where a reader knew
+// it to be: it was restored or emptied, or an earlier write did arrive.
 type BehindError struct {
 	Mark Mark // where it is
 	From int64

@@ -12,7 +12,8 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// Get implements view.Store: one HMGET for each partition that occurs.
+// Get implements view.Store: one HMGET for each partition that occurs, which brings the
+// mark too where a ref has Least.
 func (s *Store) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]byte, error) {
 	err := view.CheckRefs(at)
 	var values [][]byte
@@ -25,11 +26,13 @@ func (s *Store) Get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 	return values, nil
 }
 
-// fields are the documents of one partition that are to be read.
+// fields are the documents of one partition that are to be read, and behind them, if
+// least is above 0, the mark.
 type fields struct {
 	partition int32
 	names     []string
 	places    []int // of these among all that are read
+	least     int64
 	found     *redis.SliceCmd
 }
 
@@ -49,6 +52,9 @@ func (s *Store) get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 	}
 	for _, f := range all {
 		found, err := f.found.Result()
+		if err == nil && f.least > 0 {
+			found, err = found[:len(f.places)], atLeast(f.least, found[len(f.places):])
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +69,8 @@ func (s *Store) get(ctx context.Context, g view.Generation, at []view.Ref) ([][]
 
 func byPartition(at []view.Ref) (all []*fields) {
 	if len(at) == 1 {
-		return []*fields{{partition: at[0].Partition, names: []string{document + at[0].Key}, places: []int{0}}}
+		f := &fields{partition: at[0].Partition, names: []string{document + at[0].Key}, places: []int{0}, least: at[0].Least}
+		return []*fields{f.marked()}
 	}
 	index := make(map[int32]*fields)
 	for i := range at {
@@ -73,8 +80,74 @@ func byPartition(at []view.Ref) (all []*fields) {
 			all, index[f.partition] = append(all, f), f
 		}
 		f.names, f.places = append(f.names, document+at[i].Key), append(f.places, i)
+		f.least = max(f.least, at[i].Least)
+	}
+	for _, f := range all {
+		f.marked()
 	}
 	return all
+}
+
+// marked adds the mark, if it is to be looked at.
+func (f *fields) marked() *fields {
+	if f.least > 0 {
+		f.names = append(f.names, fieldEpoch, fieldNext)
+	}
+	return f
+}
+
+// atLeast returns an error if a mark, as HMGET brings it, is below an offset.
+func atLeast(least int64, found []any) error {
+	mark, err := parseMark(texts(found))
+	if err == nil && mark.Next < least {
+		err = &view.BehindError{Mark: mark, From: least}
+	}
+	return err
+}
+
+// guards are the parts whose marks a read of sets looks at, in the same trip and behind
+// the sets: a mark that has been reached by then had been so before.
+type guards []guard
+
+type guard struct {
+	partition int32
+	least     int64
+	found     *redis.SliceCmd
+}
+
+func guardsOf(sets []view.Ref) (all guards) {
+	for i := range sets {
+		at := slices.IndexFunc(all, func(g guard) bool { return g.partition == sets[i].Partition })
+		switch {
+		case sets[i].Least <= 0:
+		case at < 0:
+			all = append(all, guard{partition: sets[i].Partition, least: sets[i].Least})
+		default:
+			all[at].least = max(all[at].least, sets[i].Least)
+		}
+	}
+	return all
+}
+
+// ask adds the commands that bring the marks.
+func (all guards) ask(pipe redis.Pipeliner, of view.Generation) {
+	for i := range all {
+		all[i].found = pipe.HMGet(context.Background(), part(of, all[i].partition), fieldEpoch, fieldNext)
+	}
+}
+
+// check returns an error if a part is behind.
+func (all guards) check() error {
+	for i := range all {
+		found, err := all[i].found.Result()
+		if err == nil {
+			err = atLeast(all[i].least, found)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Sizes implements view.Documents.
@@ -95,12 +168,16 @@ func (s *Store) sizes(ctx context.Context, g view.Generation, sets []view.Ref) (
 	if len(sets) == 0 {
 		return sizes, nil
 	}
-	found := make([]*redis.IntCmd, len(sets))
+	found, guards := make([]*redis.IntCmd, len(sets)), guardsOf(sets)
 	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
 		for i, r := range sets {
 			found[i] = pipe.ZCard(context.Background(), set(part(g, r.Partition), r.Key))
 		}
+		guards.ask(pipe, g)
 	})
+	if err == nil {
+		err = guards.check()
+	}
 	for i := 0; i < len(found) && err == nil; i++ {
 		sizes[i], err = found[i].Result()
 	}
@@ -140,13 +217,17 @@ func (s *Store) page(ctx context.Context, g view.Generation, sets []view.Ref, af
 	if len(sets) == 0 {
 		return nil, nil
 	}
-	found := make([]*redis.StringSliceCmd, len(sets))
+	found, guards := make([]*redis.StringSliceCmd, len(sets)), guardsOf(sets)
 	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
 		for i, r := range sets {
 			found[i] = pipe.ZRevRangeByLex(context.Background(), set(part(g, r.Partition), r.Key),
 				&redis.ZRangeBy{Max: below(after, r.Key), Min: "-", Count: int64(n)})
 		}
+		guards.ask(pipe, g)
 	})
+	if err == nil {
+		err = guards.check()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -172,18 +253,28 @@ func (s *Store) Rank(ctx context.Context, g view.Generation, of view.Ref, at vie
 	err := checkPage([]view.Ref{of}, &at, 1)
 	var rank int64
 	if err == nil {
-		var found *redis.IntCmd
-		err = s.reads.do(ctx, func(p redis.Pipeliner) {
-			found = p.ZLexCount(context.Background(), set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+")
-		})
-		if err == nil {
-			rank, err = found.Result()
-		}
+		rank, err = s.rank(ctx, g, of, at)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("redis: rank in %s: %w", g, err)
 	}
 	return rank, nil
+}
+
+func (s *Store) rank(ctx context.Context, g view.Generation, of view.Ref, at view.Entry) (int64, error) {
+	guards := guardsOf([]view.Ref{of})
+	var found *redis.IntCmd
+	err := s.reads.do(ctx, func(pipe redis.Pipeliner) {
+		found = pipe.ZLexCount(context.Background(), set(part(g, of.Partition), of.Key), "["+member(at.Sort, at.Member), "+")
+		guards.ask(pipe, g)
+	})
+	if err == nil {
+		err = guards.check()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return found.Result()
 }
 
 // below returns where a set goes on behind after: at after's own place in sets

@@ -3,6 +3,7 @@ package viewtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -28,6 +29,8 @@ var documentTests = map[string]func(*documents){
 	"reads beyond the limits name them":           readLimitsAreNamed,
 	"reads end with their context":                readsEndWithTheirContext,
 	"an emptied store has no entries":             lostStoreHasNoEntries,
+	"a read knows a part that is behind":          readKnowsWhatIsBehind,
+	"a read knows a part that was emptied":        readKnowsWhatWasEmptied,
 	"a scan brings entries in order":              scanBringsEntries,
 	"a scan knows sets that came and went":        scanKnowsSets,
 }
@@ -323,4 +326,70 @@ func lostStoreHasNoEntries(d *documents) {
 	e.Empty(d.T, d.g)
 	d.wantSize("s", 0)
 	d.wantPage([]view.Ref{{Key: "s"}}, 9)
+}
+
+// reading reads a document and a set of parts by every method, each part to be at an
+// offset at least.
+func (d *documents) reading(least map[int32]int64) map[string]error {
+	var documents, sets []view.Ref
+	for p, offset := range least {
+		documents = append(documents, view.Ref{Partition: p, Key: "a", Least: offset}, view.Ref{Partition: p, Key: "b"})
+		sets = append(sets, view.Ref{Partition: p, Key: "s"}, view.Ref{Partition: p, Key: "t", Least: offset})
+	}
+	errs := make(map[string]error)
+	_, errs["get"] = d.store.Get(d.ctx, d.g, documents)
+	_, errs["get one"] = d.store.Get(d.ctx, d.g, documents[:1])
+	_, errs["sizes"] = d.store.Sizes(d.ctx, d.g, sets)
+	_, errs["page"] = d.store.Page(d.ctx, d.g, sets, nil, 1)
+	if len(least) == 1 {
+		_, errs["rank"] = d.store.Rank(d.ctx, d.g, sets[1], view.Entry{Set: "t", Sort: "1", Member: "m"})
+	} else {
+		delete(errs, "get one")
+	}
+	return errs
+}
+
+// wantBehind checks that every read fails for a part that is at mark; with none, that
+// every read goes well.
+func (d *documents) wantBehind(mark *view.Mark, least map[int32]int64) {
+	d.Helper()
+	for name, err := range d.reading(least) {
+		var behind *view.BehindError
+		switch {
+		case mark == nil && err != nil:
+			d.Errorf("%s of parts at %v at least: %v", name, least, err)
+		case mark != nil && (!errors.As(err, &behind) || behind.Mark != *mark):
+			d.Errorf("%s of parts at %v at least: %v, want a BehindError with mark %+v", name, least, err, *mark)
+		}
+	}
+}
+
+func readKnowsWhatIsBehind(d *documents) {
+	one, two := d.writer(1), d.writer(2)
+	for range 3 {
+		one.put("a", `1`)
+	}
+	two.add("t", "1", "m")
+	d.wantBehind(nil, map[int32]int64{1: 3})
+	d.wantBehind(nil, map[int32]int64{1: 3, 2: 1})
+	d.wantBehind(&one.mark, map[int32]int64{1: 4})
+	d.wantBehind(&one.mark, map[int32]int64{1: 4, 2: 1})
+	d.wantBehind(&two.mark, map[int32]int64{1: 3, 2: 1 << 40})
+	d.wantBehind(&view.Mark{}, map[int32]int64{7: 1})
+	d.wantBehind(nil, map[int32]int64{7: 0})
+}
+
+func readKnowsWhatWasEmptied(d *documents) {
+	e, ok := d.Store.(Emptier)
+	if !ok {
+		return
+	}
+	w := d.writer(0)
+	w.add("t", "1", "m")
+	e.Empty(d.T, d.g)
+	d.wantBehind(&view.Mark{}, map[int32]int64{0: 1})
+	w = d.writer(0)
+	d.wantBehind(&w.mark, map[int32]int64{0: 1})
+	w.add("t", "1", "m")
+	d.wantBehind(nil, map[int32]int64{0: 1})
 }
