@@ -185,7 +185,7 @@ func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) er
 	defer cancel()
 	end, err := p.Log.End(within, f.shuffle, n)
 	if err == nil {
-		f.sights[n].take(f.fills[n], done, end)
+		f.sights[n].take(f.fills[n], done, end, cfg.Clock.Now())
 	}
 	return err
 }
@@ -240,7 +240,11 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 			return a.readError(ctx, err)
 		}
 		end = sight.ahead()
-	} else if sight.due(a.cfg.Clock.Now()) {
+	} else if due, stale := sight.due(a.cfg.Clock.Now()); stale {
+		within, cancel := context.WithTimeout(ctx, lookWait)
+		_ = f.see(within, p, n, a.cfg) // without it the answer says less of how far it has come
+		cancel()
+	} else if due {
 		select {
 		case f.wanted <- n:
 		default:
@@ -265,8 +269,13 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 	return nil
 }
 
-// sightEvery is how old what is known of a shuffle may become while it is asked for.
-const sightEvery = time.Second
+// How old what is known of a shuffle may become while it is asked for, and how long the
+// first query waits that comes after nobody has asked for a while, or finds another
+// generation switched to.
+const (
+	sightEvery = time.Second
+	lookWait   = 100 * time.Millisecond
+)
 
 // sight is what is known of one partition behind a shuffle: it has passed the
 // events that old names, and will have passed those of next once it is at at.
@@ -277,27 +286,29 @@ type sight struct {
 	at   int64
 	end  int64     // the greatest that was ever taken
 	last time.Time // when due said so
+	seen time.Time // when something was last taken
 }
 
-// due reports whether it is time to look again, and that this is done.
-func (s *sight) due(now time.Time) bool {
+// due reports whether it is time to look again, and that this is done; and whether what
+// is known is so old that an answer had better wait for more.
+func (s *sight) due(now time.Time) (yes, stale bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if now.Sub(s.last) < sightEvery {
-		return false
+		return false, false
 	}
 	s.last = now
-	return true
+	return true, now.Sub(s.seen) > sightEvery+lookWait // else others ask too, and it is hardly older than that
 }
 
 // take notes that what done names lies below end. While the partition has not got to
 // what was taken before, that stays, or one that is always a little behind would never
 // be known to have got anywhere.
-func (s *sight) take(t *stream.Task, done reached, end int64) {
+func (s *sight) take(t *stream.Task, done reached, end int64, now time.Time) {
 	status := t.Status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.end = max(s.end, end)
+	s.end, s.seen = max(s.end, end), now
 	if s.pass(status); s.next == nil {
 		s.next, s.at = done, end
 	}

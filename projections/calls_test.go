@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
@@ -208,4 +209,26 @@ func TestWhatIsLostIsNotSaidToBeMissing(t *testing.T) {
 		store.refill(t, name, key)
 	}
 	each("holds little again", true)
+}
+
+// Who asks a feed for the first time, without a Min-Position, is told how far it is, not
+// how far it was when nothing had happened yet.
+func TestTheFirstAnswerSaysHowFarAFeedIs(t *testing.T) {
+	app, stop := runBooks(t, embedded.Config(t.TempDir()), putBooks(bookCards, byShelf))
+	defer stop()
+	var put []framework.Result
+	for n := range 40 {
+		put = append(put, frameworktest.Send(t, app, framework.Call{Aggregate: "book", ID: fmt.Sprint(n), Command: "put", Body: []byte(`{"shelf":"a","title":"Dune"}`)}))
+	}
+	eventually(t, "the feed has caught up", func() bool {
+		all, err := app.Generations(t.Context(), "by-shelf")
+		return err == nil && all[0].Lag == 0
+	})
+	time.Sleep(1200 * time.Millisecond) // what is known is old by then
+	a, err := app.Ask(t.Context(), "by-shelf", framework.Query{Key: "a"})
+	for n, want := range frameworktest.After(put...).Offsets {
+		if at, ok := a.Positions.Offsets[n]; !ok || at < want || err != nil {
+			t.Errorf("the first answer is at %v (%v), want %d@%d", a.Positions, err, n, want)
+		}
+	}
 }

@@ -93,7 +93,7 @@ func newFire(t *testing.T, p past, one, two *program) *fire {
 	f := &fire{t: t, past: p, room: make(chan struct{}, mostUnderWay), seen: make(map[sight]time.Time), answers: make(map[sight]int), latest: make(map[string]string)}
 	f.made.all = make(map[sight]int)
 	f.ctx, f.stop = context.WithCancel(context.WithoutCancel(t.Context()))
-	t.Cleanup(f.end)
+	t.Cleanup(f.report)
 	f.enter("before")
 	f.join(0, one)
 	f.join(1, two)
@@ -114,6 +114,17 @@ func (f *fire) enter(name string) *phase {
 func (f *fire) end() {
 	f.stop()
 	f.under.Wait()
+}
+
+// report ends all, and fails the test with what clients have seen that must not be.
+func (f *fire) report() {
+	f.end()
+	for _, one := range f.fails {
+		f.t.Error(one)
+	}
+	if f.failed > len(f.fails) {
+		f.t.Errorf("and %d more", f.failed-len(f.fails))
+	}
 }
 
 func (f *fire) failf(format string, args ...any) {

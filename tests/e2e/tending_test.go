@@ -41,8 +41,11 @@ const tendWithin = 90 * time.Second
 func (f *fire) order(l *life, method, view, path, body string) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), tendWithin)
 	defer cancel()
-	return ask(ctx, method, l.admin+"/v1/views/"+view+path, body)
+	return askBy(ctx, patient, method, l.admin+"/v1/views/"+view+path, body)
 }
+
+// patient is a client for what may take long, as a comparison.
+var patient = &http.Client{Timeout: tendWithin}
 
 // tend sends such a request, again while it cannot be done yet, and reads the answer. It
 // fails the test if that is not what is wanted.
