@@ -8,34 +8,54 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // admin returns the operators' API.
-func (s *server) admin() http.Handler {
-	mux := chi.NewMux()
-	s.addHealth(mux)
-	s.page(mux, "/v1/members", true, s.members)
-	s.addGenerations(mux)
-	mux.Get("/metrics", promhttp.HandlerFor(s.metrics.gather, promhttp.HandlerOpts{MaxRequestsInFlight: 4}).ServeHTTP)
-	mux.Get("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.Get("/debug/pprof/profile", pprof.Profile)
-	mux.Get("/debug/pprof/symbol", pprof.Symbol)
-	mux.Post("/debug/pprof/symbol", pprof.Symbol)
-	mux.Get("/debug/pprof/trace", pprof.Trace)
-	mux.Get("/debug/pprof/*", pprof.Index)
-	mux.Get("/debug/pprof", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "/debug/pprof/", http.StatusMovedPermanently)
+func (s *server) admin() http.Handler { return s.guard(s.operators().mux) }
+
+// operators builds it: all that is added is described.
+func (s *server) operators() *operators {
+	o := newOperators(s)
+	o.addHealth()
+	o.addMembers()
+	o.addGenerations()
+	o.addMetrics()
+	o.addPages(o.mux, o.spec, true)
+	o.addProfiles()
+	o.mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		unknown.because("there is nothing at %.200q; there are: %s, /debug/pprof, /docs, /openapi.json", r.URL.Path, strings.Join(o.paths, ", ")).write(w)
 	})
-	mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		unknown.because("there is nothing at %.200q; there are: /v1/members, /v1/views/{view}/generations, /v1/views/{view}/rollback, /metrics, /debug/pprof, /healthz, /readyz", r.URL.Path).write(w)
-	})
-	mux.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		list := allowed(mux, r)
+	o.mux.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		list := allowed(o.mux, r)
 		wrongMethod.because("%.20q is not allowed here; allowed: %s", r.Method, list).with("Allow", list).write(w)
 	})
-	return s.guard(mux)
+	return o
+}
+
+// addMetrics adds the figures.
+func (o *operators) addMetrics() {
+	all := promhttp.HandlerFor(o.metrics.gather, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	o.add(adminRoute{method: http.MethodGet, path: "/metrics", id: "get_metrics", tag: "process", summary: "Read the figures",
+		about:  "Answers with the figures of this process, for Prometheus. Four are answered at once; more get 503 without a problem.",
+		answer: answer{about: "The figures.", media: "text/plain"},
+		do: func(w *response, r *http.Request) error {
+			all.ServeHTTP(w, r)
+			return nil
+		}})
+}
+
+// addProfiles adds Go's profiles, which describe themselves.
+func (o *operators) addProfiles() {
+	o.mux.Get("/debug/pprof/cmdline", pprof.Cmdline)
+	o.mux.Get("/debug/pprof/profile", pprof.Profile)
+	o.mux.Get("/debug/pprof/symbol", pprof.Symbol)
+	o.mux.Post("/debug/pprof/symbol", pprof.Symbol)
+	o.mux.Get("/debug/pprof/trace", pprof.Trace)
+	o.mux.Get("/debug/pprof/*", pprof.Index)
+	o.mux.Get("/debug/pprof", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/debug/pprof/", http.StatusMovedPermanently)
+	})
 }
 
 // guard lets pass what asks for this machine by a name that no stranger can give

@@ -90,10 +90,12 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 }
 
 // Admin returns the operators' API of a: /v1/members with the processes and what
-// each owns, /metrics for Prometheus, /debug/pprof, /healthz and /readyz. It answers only requests whose Host is a loopback name or
-// address, that of [AdminAddr], or the address on which the connection arrived,
-// and whose Origin, if any, is the same; others get 403, so that a web page in an
-// operator's browser cannot reach it.
+// each owns, /v1/views with the generations of views and what is done with them,
+// /metrics for Prometheus, /debug/pprof, /healthz and /readyz; /openapi.json
+// describes it, and /docs shows that. It answers only requests whose Host is a
+// loopback name or address, that of [AdminAddr], or the address on which the
+// connection arrived, and whose Origin, if any, is the same; others get 403, so that
+// a web page in an operator's browser cannot reach it.
 //
 // Its figures are those of Config.Metrics if that is also a prometheus.Gatherer,
 // as *prometheus.Registry is; Go's and the process's own are added to it. If not,

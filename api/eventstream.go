@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -34,15 +35,18 @@ func wantsLive(r *http.Request) bool {
 	}
 	wanted := false
 	for part := range strings.SplitSeq(accept, ",") {
-		media, params, _ := strings.Cut(part, ";")
-		quality, _ := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(params), "q="), 64)
-		if refused := strings.Contains(params, "q=") && quality == 0; refused {
-			continue
+		media, params, err := mime.ParseMediaType(part)
+		if q, given := params["q"]; given && err == nil {
+			var quality float64
+			if quality, err = strconv.ParseFloat(q, 64); quality <= 0 {
+				continue // refused
+			}
 		}
-		switch strings.ToLower(strings.TrimSpace(media)) {
-		case eventStream:
+		switch {
+		case err != nil: // nobody can say what it asks for
+		case media == eventStream:
 			wanted = true
-		case "application/json":
+		case media == "application/json":
 			return false
 		}
 	}

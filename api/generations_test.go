@@ -144,8 +144,8 @@ func TestWhatMayNotBeDoneWithAGenerationIsSaid(t *testing.T) {
 		"show a number that is unknown":      {"GET", all + "/77", "", 404, "unknown", "generation 77"},
 		"switch to a number that is unknown": {"POST", all + "/77/switch", "", 404, "unknown", "generation 77"},
 		"retire a number that is unknown":    {"DELETE", all + "/77", "", 404, "unknown", "generation 77"},
-		"a number that is none":              {"GET", all + "/latest", "", 404, "unknown", "want its number"},
-		"a number that is written otherwise": {"GET", all + "/02", "", 404, "unknown", "want its number"},
+		"a number that is none":              {"GET", all + "/latest", "", 404, "unknown", "want the number of one"},
+		"a number that is written otherwise": {"GET", all + "/02", "", 404, "unknown", "want the number of one"},
 		"another path":                       {"GET", view, "", 404, "unknown", "/v1/views/{view}/generations"},
 		"another method":                     {"PUT", all, "", 405, "method-not-allowed", "GET, HEAD, POST"},
 	} {

@@ -1,33 +1,37 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
+	"reflect"
 	"time"
 )
 
 // listed is a process of the application as operators see it.
 type listed struct {
-	Process    string    `json:"process"`
-	Instance   string    `json:"instance"`
-	Address    string    `json:"address"`
+	Process    string    `json:"process" format:"uuid" doc:"New at each start"`
+	Instance   string    `json:"instance" doc:"Lasts over restarts; empty with one process alone"`
+	Address    string    `json:"address" doc:"Where others reach it; empty where it gives none"`
 	Started    time.Time `json:"started"`
-	Partitions []int32   `json:"partitions"`
+	Partitions []int32   `json:"partitions" nullable:"false" doc:"That it owns"`
+}
+
+// members is all of them.
+type members struct {
+	Items []listed `json:"items" nullable:"false"`
+}
+
+// addMembers adds the list of processes.
+func (o *operators) addMembers() {
+	o.add(adminRoute{method: http.MethodGet, path: "/v1/members", id: "list_members", tag: "process", summary: "List the processes",
+		about:  "Answers with the processes of the application, in the order in which they were announced, and with what each owns as this process knows it.",
+		answer: answer{about: "The processes.", of: reflect.TypeFor[members]()}, do: o.members})
 }
 
 // members answers who there is and what each owns, as this process knows it.
 func (s *server) members(w *response, _ *http.Request) error {
-	list := struct {
-		Items []listed `json:"items"`
-	}{Items: []listed{}}
+	all := members{Items: []listed{}}
 	for _, m := range s.app.Members() {
-		list.Items = append(list.Items, listed{m.Process.String(), m.Instance, m.Address, m.Started, m.Partitions})
+		all.Items = append(all.Items, listed{m.Process.String(), m.Instance, m.Address, m.Started, append([]int32{}, m.Partitions...)})
 	}
-	data, err := json.Marshal(list)
-	if err != nil {
-		return err
-	}
-	w.Header()["Cache-Control"] = noStore
-	w.json(append(data, '\n'))
-	return nil
+	return w.fresh(http.StatusOK, all)
 }

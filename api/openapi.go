@@ -26,20 +26,27 @@ type spec struct {
 	rules    *rules
 }
 
+// newSpec begins the description of the API for clients.
 func newSpec(mux *chi.Mux, set settings) *spec {
+	s := newSpecOf(mux, huma.Info{Title: set.title, Version: set.version, Description: about})
+	s.registry.RegisterTypeAlias(reflect.TypeFor[projections.Unique](), reflect.TypeFor[uint64]())
+	s.registry.RegisterTypeAlias(reflect.TypeFor[projections.Top](), reflect.TypeFor[[]projections.Counted]())
+	s.schema("", "Accepted", reflect.TypeFor[accepted]())
+	return s
+}
+
+// newSpecOf begins the description of an API whose routes are mux's.
+func newSpecOf(mux *chi.Mux, info huma.Info) *spec {
 	n := &namer{names: make(map[scoped]string), taken: make(map[string]bool)}
 	registry := huma.NewMapRegistry(schemaPrefix, n.name)
-	registry.RegisterTypeAlias(reflect.TypeFor[projections.Unique](), reflect.TypeFor[uint64]())
-	registry.RegisterTypeAlias(reflect.TypeFor[projections.Top](), reflect.TypeFor[[]projections.Counted]())
 	description := &huma.OpenAPI{
 		OpenAPI:    "3.1.0",
-		Info:       &huma.Info{Title: set.title, Version: set.version, Description: about},
+		Info:       &info,
 		Components: &huma.Components{Schemas: registry},
 		Extensions: map[string]any{"x-problems": explained()},
 	}
 	s := &spec{humachi.New(mux, huma.Config{OpenAPI: description}), registry, n, newRules(registry)}
 	s.schema("", "Problem", reflect.TypeFor[problem]())
-	s.schema("", "Accepted", reflect.TypeFor[accepted]())
 	return s
 }
 
@@ -260,15 +267,21 @@ func queryProblems(more ...*kind) []*kind {
 	return append([]*kind{malformed, invalid, limited, internal, unavailable}, more...)
 }
 
-// answers returns the responses of an operation.
+// answers returns the responses of an operation: what it answers where all goes well,
+// as 200, and the problems.
 func answers(good *huma.Response, bad ...*kind) map[string]*huma.Response {
-	out := map[string]*huma.Response{"200": good}
+	return answersAs(http.StatusOK, good, bad)
+}
+
+// answersAs is answers with another status than 200.
+func answersAs(status int, good *huma.Response, bad []*kind) map[string]*huma.Response {
+	out := map[string]*huma.Response{strconv.Itoa(status): good}
 	for _, k := range bad {
-		status := strconv.Itoa(k.status)
-		r := out[status]
+		as := strconv.Itoa(k.status)
+		r := out[as]
 		if r == nil {
 			r = &huma.Response{Content: content("application/problem+json", ref("Problem")), Headers: problemHeaders(k.status)}
-			out[status] = r
+			out[as] = r
 		}
 		r.Description += fmt.Sprintf("%s: %s\n", k.name, k.about)
 	}

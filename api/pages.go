@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/go-chi/chi/v5"
 )
 
 // docs are the parts of the page that shows the description; they need nothing
@@ -17,22 +19,22 @@ import (
 //go:embed docs/docs.html docs/docs.css docs/docs.js
 var docs embed.FS
 
-// addPages adds what describes the API.
-func (s *server) addPages() {
-	described := s.describe()
-	s.page(s.mux, "/openapi.json", false, func(w *response, r *http.Request) error {
+// addPages adds to mux what describes its API. free: its requests are not bounded.
+func (s *server) addPages(mux *chi.Mux, spec *spec, free bool) {
+	described := spec.describe()
+	s.page(mux, "/openapi.json", free, func(w *response, r *http.Request) error {
 		return described.send(w, r)
 	})
 	shown := docsPage()
-	s.page(s.mux, "/docs", false, func(w *response, r *http.Request) error {
+	s.page(mux, "/docs", free, func(w *response, r *http.Request) error {
 		return shown.send(w, r)
 	})
-	s.page(s.mux, "/problems/{kind}", false, explain)
+	s.page(mux, "/problems/{kind}", free, explain)
 }
 
 // describe freezes the description: nothing may be added to it any more.
-func (s *server) describe() *file {
-	data, err := json.Marshal(s.spec.api.OpenAPI())
+func (s *spec) describe() *file {
+	data, err := json.Marshal(s.api.OpenAPI())
 	if err != nil {
 		panic(fmt.Errorf("api: encode the description: %w", err))
 	}

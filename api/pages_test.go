@@ -18,24 +18,25 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework"
 )
 
-var update = flag.Bool("update", false, "write testdata/openapi.txt anew")
+var update = flag.Bool("update", false, "write testdata/openapi.txt and operators.txt anew")
 
-// TestTheDescriptionStays compares the description of the test's domain with the
-// golden file: clients are generated from it.
+// TestTheDescriptionStays compares the descriptions of the test's domain and of the
+// operators' API with the golden files: clients are generated from them.
 func TestTheDescriptionStays(t *testing.T) {
-	got := outline(t, described(t))
-	const golden = "testdata/openapi.txt"
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
+	for golden, described := range map[string][]byte{"testdata/openapi.txt": described(t), "testdata/operators.txt": describedToOperators(t)} {
+		got := outline(t, described)
+		if *update {
+			if err := os.WriteFile(golden, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("the description is now\n%s\nwant\n%s\nif it shall change so, run this test with -update", got, want)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: the description is now\n%s\nwant\n%s\nif it shall change so, run this test with -update", golden, got, want)
+		}
 	}
 }
 
@@ -83,7 +84,8 @@ func outline(t *testing.T, data []byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintln(&b, d.OpenAPI, d.Info.Title, d.Info.Version)
 	for _, path := range slices.Sorted(maps.Keys(d.Paths)) {
-		for method, op := range d.Paths[path] {
+		for _, method := range slices.Sorted(maps.Keys(d.Paths[path])) {
+			op := d.Paths[path][method]
 			fmt.Fprintf(&b, "%s %s\n  %s: %s\n", strings.ToUpper(method), path, op.OperationID, op.Summary)
 			for _, p := range op.Parameters {
 				fmt.Fprintf(&b, "  %s %s required=%v\n", p.In, p.Name, p.Required)

@@ -51,7 +51,7 @@ func newServer(a app, options []Option) *server {
 	s.addCommands()
 	s.addAggregates()
 	s.addViews()
-	s.addPages()
+	s.addPages(s.mux, s.spec, false)
 	s.addHealth(s.mux)
 	s.mux.NotFound(s.route("unmatched", s.noRoute).ServeHTTP)
 	s.mux.MethodNotAllowed(s.route("unmatched", s.noMethod).ServeHTTP)

@@ -87,18 +87,18 @@ type side struct {
 func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 	l := p.lineage(k.name)
 	refused := &GenerationError{View: k.name, Number: number, State: Building}
-	switch g := l.find(number); {
+	switch g := l.Find(number); {
 	case g == nil:
 		return nil, fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, k.name)
 	case g.Retired != nil:
 		refused.State, refused.Reason = Retired, "it is deleted; rebuild the view"
 		return nil, refused
-	case number == l.read:
+	case number == l.Read:
 		refused.State, refused.Reason = Reading, "it is the one that others are compared with; name another"
 		return nil, refused
 	}
 	c := &comparer{a: a, p: p, k: k, at: make(map[int32]int64)}
-	for i, n := range []int{l.read, number} {
+	for i, n := range []int{l.Read, number} {
 		f := k.generation(n)
 		switch {
 		case f == nil:

@@ -95,9 +95,9 @@ func (a *App) Generations(ctx context.Context, view string) ([]Generation, error
 		return nil, a.readError(ctx, err)
 	}
 	l := p.lineage(view)
-	list := make([]Generation, 0, len(l.generations))
-	for _, g := range l.generations {
-		one, err := a.describe(ctx, p, k, g, l.read, ends)
+	list := make([]Generation, 0, len(l.Generations))
+	for _, g := range l.Generations {
+		one, err := a.describe(ctx, p, k, g, l.Read, ends)
 		if err != nil {
 			return nil, a.readError(ctx, err)
 		}
@@ -126,11 +126,11 @@ func (a *App) Rebuild(ctx context.Context, view string, r Rebuild) (number int, 
 	}
 	for {
 		l := p.lineage(view)
-		if number := l.newest(r.Version); number > 0 {
+		if number := l.Newest(r.Version); number > 0 {
 			return number, nil
 		}
-		if l.kept() == control.MaxKept {
-			return 0, &GenerationError{View: view, Number: l.greatest + 1, State: Building, Reason: fmt.Sprintf("%d generations are kept; retire one first", control.MaxKept)}
+		if l.Kept() == control.MaxKept {
+			return 0, &GenerationError{View: view, Number: l.Greatest + 1, State: Building, Reason: fmt.Sprintf("%d generations are kept; retire one first", control.MaxKept)}
 		}
 		g := a.next(&l, r.Version, r, view)
 		if took, err := a.propose(ctx, p, g.Record()); took || err != nil {
@@ -154,11 +154,11 @@ func (a *App) Switch(ctx context.Context, view string, number int, s Switch) err
 	}
 	for {
 		l := p.lineage(view)
-		g := l.find(number)
+		g := l.Find(number)
 		switch {
 		case g == nil:
 			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
-		case l.read == number:
+		case l.Read == number:
 			return nil
 		case g.Retired != nil:
 			return &GenerationError{View: view, Number: number, State: Retired, Reason: "it is deleted; rebuild the view"}
@@ -169,7 +169,7 @@ func (a *App) Switch(ctx context.Context, view string, number int, s Switch) err
 		if err := a.same(ctx, view, number, s.Force); err != nil {
 			return err
 		}
-		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.turns + 1, From: l.read, To: number,
+		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.Turns + 1, From: l.Read, To: number,
 			Forced: s.Force, Reason: s.Reason, By: s.By, At: a.cfg.Clock.Now().UTC()}.Record())
 		if took || err != nil {
 			return err
@@ -212,26 +212,26 @@ func (a *App) Rollback(ctx context.Context, view string, by string) (number int,
 	}
 	for {
 		l := p.lineage(view)
-		none := &GenerationError{View: view, Number: l.read, State: Reading, Reason: "no other was read before it"}
-		if len(l.switches) == 0 || l.switches[len(l.switches)-1].From == 0 {
+		none := &GenerationError{View: view, Number: l.Read, State: Reading, Reason: "no other was read before it"}
+		if len(l.Switches) == 0 || l.Switches[len(l.Switches)-1].From == 0 {
 			return 0, none
 		}
-		last := l.switches[len(l.switches)-1]
+		last := l.Switches[len(l.Switches)-1]
 		if last.Back {
-			return l.read, nil
+			return l.Read, nil
 		}
-		if g := l.find(last.From); g == nil || g.Retired != nil {
+		if g := l.Find(last.From); g == nil || g.Retired != nil {
 			none.Reason = fmt.Sprintf("generation %d, which was read before it, is retired", last.From)
 			return 0, none
 		}
-		if g := l.find(last.From); !p.carried(k, g.Version) {
+		if g := l.Find(last.From); !p.carried(k, g.Version) {
 			return 0, &GenerationError{View: view, Number: g.Number, State: Ready,
 				Reason: fmt.Sprintf("no process carries version %d, so it has not been followed; force a switch to it with a reason, if it is good enough", g.Version)}
 		}
 		if err := a.mayBeRead(ctx, p, k, last.From, true); err != nil {
 			return 0, err
 		}
-		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.turns + 1, From: l.read, To: last.From, Back: true, By: by, At: a.cfg.Clock.Now().UTC()}.Record())
+		took, err := a.propose(ctx, p, control.Switch{View: view, Turn: l.Turns + 1, From: l.Read, To: last.From, Back: true, By: by, At: a.cfg.Clock.Now().UTC()}.Record())
 		if took || err != nil {
 			return last.From, err
 		}
@@ -251,13 +251,13 @@ func (a *App) Retire(ctx context.Context, view string, number int, by string) er
 	}
 	for {
 		l := p.lineage(view)
-		g := l.find(number)
+		g := l.Find(number)
 		switch {
 		case g == nil:
 			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
 		case g.Retired != nil:
 			return nil
-		case l.read == number:
+		case l.Read == number:
 			return &GenerationError{View: view, Number: number, State: Reading, Reason: "switch to another one first"}
 		}
 		took, err := a.propose(ctx, p, control.Retired{View: view, Number: number, By: by, At: a.cfg.Clock.Now().UTC()}.Record())
@@ -305,14 +305,4 @@ func checkSwitch(s Switch) error {
 		return err
 	}
 	return checkText("by", s.By)
-}
-
-// kept returns how many generations are not retired.
-func (l *lineage) kept() (n int) {
-	for i := range l.generations {
-		if l.generations[i].Retired == nil {
-			n++
-		}
-	}
-	return n
 }

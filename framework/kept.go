@@ -92,42 +92,10 @@ func (p *process) letGo() {
 	}
 }
 
-// lineage is what the control log says of a view.
-type lineage struct {
-	generations []control.Generation // by number, retired ones too
-	read        int                  // number; 0: none
-	greatest    int
-	turns       int
-	switches    []control.Switch
-}
-
 // lineage returns what the control log says of a view, as far as it is folded.
-func (p *process) lineage(view string) (l lineage) {
-	p.catalogue.See(func(f *control.Fold) {
-		l = lineage{f.Generations(view), f.Read(view), f.Greatest(view), f.Turns(view), f.Switches(view)}
-	})
+func (p *process) lineage(view string) (l control.Lineage) {
+	p.catalogue.See(func(f *control.Fold) { l = f.Lineage(view) })
 	return l
-}
-
-// find returns the generation of a number, nil if none is known.
-func (l *lineage) find(number int) *control.Generation {
-	for i := range l.generations {
-		if l.generations[i].Number == number {
-			return &l.generations[i]
-		}
-	}
-	return nil
-}
-
-// newest returns the number of the last generation of a version that is not retired and
-// came behind the one that is read, 0 if there is none.
-func (l *lineage) newest(version int) (number int) {
-	for _, g := range l.generations {
-		if g.Version == version && g.Retired == nil && g.Number > l.read {
-			number = g.Number
-		}
-	}
-	return number
 }
 
 // carried reports whether a process carries a version of a view: this one, or another
@@ -176,7 +144,7 @@ func (p *process) followed(k *kept, version int) (err error) {
 func (a *App) begin(ctx context.Context, p *process, k *kept) error {
 	for range 10 {
 		l := p.lineage(k.name)
-		read := l.find(l.read)
+		read := l.Find(l.Read)
 		switch {
 		case read != nil && p.carried(k, read.Version):
 			return nil
@@ -196,7 +164,7 @@ func (a *App) begin(ctx context.Context, p *process, k *kept) error {
 
 // advance takes the next step towards another generation being read: it lets one be
 // built, or switches to the one that is there.
-func (a *App) advance(ctx context.Context, p *process, k *kept, l *lineage) error {
+func (a *App) advance(ctx context.Context, p *process, k *kept, l *control.Lineage) error {
 	record := a.next(l, k.current.Version, Rebuild{}, k.name).Record()
 	if target := p.target(k, l); target > 0 {
 		record = a.replacing(l, target, k.name).Record()
@@ -209,11 +177,11 @@ func (a *App) advance(ctx context.Context, p *process, k *kept, l *lineage) erro
 
 // target returns the generation that is to be read in the place of one that nobody can
 // follow, or of none; 0: it is yet to be built.
-func (p *process) target(k *kept, l *lineage) int {
-	if l.read > 0 {
-		return l.newest(k.current.Version)
+func (p *process) target(k *kept, l *control.Lineage) int {
+	if l.Read > 0 {
+		return l.Newest(k.current.Version)
 	}
-	for _, g := range l.generations {
+	for _, g := range l.Generations {
 		if g.Retired == nil && p.carried(k, g.Version) {
 			return g.Number
 		}
@@ -223,9 +191,9 @@ func (p *process) target(k *kept, l *lineage) int {
 
 // next returns the generation that is to be built next. The first of a view has the
 // number of its version, as stores had it before there were generations.
-func (a *App) next(l *lineage, version int, r Rebuild, name string) control.Generation {
-	number := l.greatest + 1
-	if l.greatest == 0 {
+func (a *App) next(l *control.Lineage, version int, r Rebuild, name string) control.Generation {
+	number := l.Greatest + 1
+	if l.Greatest == 0 {
 		number = version
 	}
 	return control.Generation{View: name, Number: number, Version: version, Rate: r.Rate, By: r.By, At: a.cfg.Clock.Now().UTC()}
@@ -236,9 +204,9 @@ const replaced = "Config.ReplaceViews"
 
 // replacing returns the switch to a generation from one that nobody can follow, or from
 // none.
-func (a *App) replacing(l *lineage, to int, name string) control.Switch {
-	s := control.Switch{View: name, Turn: l.turns + 1, From: l.read, To: to, At: a.cfg.Clock.Now().UTC()}
-	if read := l.find(l.read); read != nil {
+func (a *App) replacing(l *control.Lineage, to int, name string) control.Switch {
+	s := control.Switch{View: name, Turn: l.Turns + 1, From: l.Read, To: to, At: a.cfg.Clock.Now().UTC()}
+	if read := l.Find(l.Read); read != nil {
 		s.Forced, s.By, s.Reason = true, replaced, fmt.Sprintf("the program carries no fold of version %d", read.Version)
 	}
 	return s

@@ -52,7 +52,7 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 func (a *App) arrange(lasting context.Context, p *process) error {
 	var all []error
 	for _, k := range p.views {
-		for _, g := range p.lineage(k.name).generations {
+		for _, g := range p.lineage(k.name).Generations {
 			if g.Retired != nil || k.generation(g.Number) != nil {
 				continue
 			}
@@ -72,7 +72,7 @@ func (a *App) arrange(lasting context.Context, p *process) error {
 func (a *App) discharge(ctx context.Context, p *process) error {
 	var all []error
 	for _, k := range p.views {
-		for _, g := range p.lineage(k.name).generations {
+		for _, g := range p.lineage(k.name).Generations {
 			if g.Retired == nil {
 				continue
 			}
@@ -117,7 +117,7 @@ func (a *App) replace(ctx context.Context, p *process) error {
 	var all []error
 	for _, k := range p.views {
 		l := p.lineage(k.name)
-		read := l.find(l.read)
+		read := l.Find(l.Read)
 		switch {
 		case read == nil:
 		case p.carried(k, read.Version):
@@ -131,10 +131,10 @@ func (a *App) replace(ctx context.Context, p *process) error {
 	return errors.Join(all...)
 }
 
-func (a *App) retireReplaced(ctx context.Context, p *process, k *kept, l *lineage) error {
-	for _, s := range l.switches {
-		g := l.find(s.From)
-		if s.By != replaced || g == nil || g.Retired != nil || g.Number == l.read || p.carried(k, g.Version) {
+func (a *App) retireReplaced(ctx context.Context, p *process, k *kept, l *control.Lineage) error {
+	for _, s := range l.Switches {
+		g := l.Find(s.From)
+		if s.By != replaced || g == nil || g.Retired != nil || g.Number == l.Read || p.carried(k, g.Version) {
 			continue
 		}
 		if _, err := p.catalogue.Propose(ctx, control.Retired{View: k.name, Number: g.Number, By: replaced, At: a.cfg.Clock.Now().UTC()}.Record()); err != nil {
@@ -184,7 +184,7 @@ func (p *process) doomed() (list []control.Generation) {
 		return nil
 	}
 	for _, k := range p.views {
-		for _, g := range p.lineage(k.name).generations {
+		for _, g := range p.lineage(k.name).Generations {
 			if g.Retired != nil && !g.Dropped && k.generation(g.Number) == nil {
 				list = append(list, g)
 			}

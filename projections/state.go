@@ -33,7 +33,8 @@ func refolded[D any]() error { return wire.Lossless(reflect.TypeFor[D](), counte
 // its fields count by, in the order of the fields, elements and keys. The zero Codec
 // is JSON alone.
 func stateCodec[D any]() stream.Codec[D] {
-	if !counts(reflect.TypeFor[D](), make(map[reflect.Type]bool)) {
+	holds := counting(reflect.TypeFor[D]())
+	if !holds[reflect.TypeFor[D]()] {
 		return stream.Codec[D]{}
 	}
 	return stream.Codec[D]{
@@ -43,7 +44,7 @@ func stateCodec[D any]() stream.Codec[D] {
 				return b, err
 			}
 			b = packed.AppendBytes(b, data)
-			err = visit(reflect.ValueOf(v), func(c counter) error {
+			err = holds.visit(reflect.ValueOf(v), func(c counter) error {
 				b = packed.AppendBytes(b, c.appendState(nil))
 				return nil
 			})
@@ -54,7 +55,7 @@ func stateCodec[D any]() stream.Codec[D] {
 			if err := json.Unmarshal(r.Bytes(), v); err != nil {
 				return err
 			}
-			if err := visit(reflect.ValueOf(v), func(c counter) error { return c.restoreState(r.Bytes()) }); err != nil {
+			if err := holds.visit(reflect.ValueOf(v), func(c counter) error { return c.restoreState(r.Bytes()) }); err != nil {
 				return err
 			}
 			if r.Bad() || len(r.Rest()) > 0 {
@@ -65,31 +66,49 @@ func stateCodec[D any]() stream.Codec[D] {
 	}
 }
 
-// counts reports whether a t holds counters.
-func counts(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if slices.Contains(counters, t) {
-		return true
+// holding says of the types in a document which hold counters.
+type holding map[reflect.Type]bool
+
+// counting returns what is so of t and the types in it.
+func counting(t reflect.Type) holding {
+	h := make(holding)
+	for changed := true; changed; { // again as long as something was found, for types may hold themselves
+		before := len(h)
+		h.mark(t, make(map[reflect.Type]bool))
+		changed = len(h) > before
 	}
+	return h
+}
+
+// mark notes the types in t, and t, that hold counters, as far as that can be seen now.
+func (h holding) mark(t reflect.Type, seen map[reflect.Type]bool) {
 	if seen[t] {
-		return false
+		return
 	}
 	seen[t] = true
+	if slices.Contains(counters, t) {
+		h[t] = true
+		return
+	}
+	var inner []reflect.Type
 	switch t.Kind() {
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if counts(t.Field(i).Type, seen) {
-				return true
-			}
+			inner = append(inner, t.Field(i).Type)
 		}
-		return false
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return counts(t.Elem(), seen)
+		inner = append(inner, t.Elem())
 	}
-	return false
+	for _, in := range inner {
+		h.mark(in, seen)
+		if h[in] {
+			h[t] = true
+		}
+	}
 }
 
 // visit calls f with each counter in what v points to, and puts those of maps back.
-func visit(v reflect.Value, f func(counter) error) error {
+func (h holding) visit(v reflect.Value, f func(counter) error) error {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return nil
@@ -103,38 +122,39 @@ func visit(v reflect.Value, f func(counter) error) error {
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
-		return visit(v, f)
+		return h.visit(v, f)
 	case reflect.Struct:
-		return visitFields(v, f)
+		return h.visitFields(v, f)
 	case reflect.Slice, reflect.Array:
-		if !counts(v.Type().Elem(), make(map[reflect.Type]bool)) {
+		if !h[v.Type().Elem()] {
 			return nil
 		}
 		for i := range v.Len() {
-			if err := visit(v.Index(i).Addr(), f); err != nil {
+			if err := h.visit(v.Index(i).Addr(), f); err != nil {
 				return err
 			}
 		}
 	case reflect.Map:
-		return visitMap(v, f)
+		return h.visitMap(v, f)
 	}
 	return nil
 }
 
-func visitFields(v reflect.Value, f func(counter) error) error {
+func (h holding) visitFields(v reflect.Value, f func(counter) error) error {
 	for i := range v.NumField() {
-		if !v.Type().Field(i).IsExported() && !v.Type().Field(i).Anonymous {
+		field := v.Type().Field(i)
+		if !h[field.Type] || !field.IsExported() && !field.Anonymous {
 			continue
 		}
-		if err := visit(v.Field(i).Addr(), f); err != nil {
+		if err := h.visit(v.Field(i).Addr(), f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func visitMap(v reflect.Value, f func(counter) error) error {
-	if !counts(v.Type().Elem(), make(map[reflect.Type]bool)) {
+func (h holding) visitMap(v reflect.Value, f func(counter) error) error {
+	if !h[v.Type().Elem()] {
 		return nil
 	}
 	keys := v.MapKeys()
@@ -142,7 +162,7 @@ func visitMap(v reflect.Value, f func(counter) error) error {
 	for _, k := range keys {
 		one := reflect.New(v.Type().Elem())
 		one.Elem().Set(v.MapIndex(k))
-		if err := visit(one, f); err != nil {
+		if err := h.visit(one, f); err != nil {
 			return fmt.Errorf("under %v: %w", k, err)
 		}
 		v.SetMapIndex(k, one.Elem())

@@ -180,7 +180,7 @@ function tryIt(op, shown) {
 }
 
 function inside(op) {
-  const shown = el('pre'), schema = bodyOf(op), good = op.responses['200'];
+  const shown = el('pre'), schema = bodyOf(op), good = Object.values(op.responses)[0]; // the lowest status
   const form = tryIt(op, shown), back = good.content && good.content['application/json'].schema;
   return el('div', {class: 'inside'},
     op.description && el('p', {class: 'about'}, op.description), params(op),
@@ -225,11 +225,11 @@ function open() {
 
 // inOrder puts what reads before what writes: of an aggregate its state, its
 // events, then its commands.
-const inOrder = (a, b) => (a.method === 'post') - (b.method === 'post') || a.path.localeCompare(b.path);
+const inOrder = (a, b) => (a.method !== 'get') - (b.method !== 'get') || a.path.localeCompare(b.path);
 
 function show() {
   const ops = Object.entries(spec.paths).flatMap(([path, item]) =>
-    ['post', 'get'].filter(m => item[m]).map(method => ({path, method, ...item[method]}))).sort(inOrder);
+    ['post', 'get', 'delete'].filter(m => item[m]).map(method => ({path, method, ...item[method]}))).sort(inOrder);
   const tags = [...new Set(ops.map(o => o.tags[0]))].sort((a, b) => (a === 'views') - (b === 'views') || a.localeCompare(b));
   document.title = $('title').textContent = spec.info.title;
   $('version').textContent = 'version ' + spec.info.version;

@@ -230,7 +230,7 @@ func TestADamagedPartitionIsPrintedUpToTheDamageAndTheOthersWhole(t *testing.T) 
 
 func TestWhatIsNotUnderstoodIsOneLineAndCode2(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                                      `expected one of "log", "replay", "version"`,
+		"":                                      `expected one of "log", "replay", "view", "version"`,
 		"logs":                                  "logs",
 		"log":                                   "which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS",
 		"log --data x --brokers y:1":            "--data and --brokers exclude each other",
@@ -252,9 +252,10 @@ func TestWhatIsNotUnderstoodIsOneLineAndCode2(t *testing.T) {
 
 func TestHelpAndVersionAreSaid(t *testing.T) {
 	for args, want := range map[string]string{
-		"--help":     "Looks at what a Drivetrain application has left behind.",
-		"log --help": "All events of a commit have the verdict of the commit.",
-		"version":    "reads record headers up to format 1, fold snapshots of format 1",
+		"--help":      "Looks at what a Drivetrain application has left behind, and tells one that runs",
+		"view --help": "drivetrain view rebuild tribe-card --wait",
+		"log --help":  "All events of a commit have the verdict of the commit.",
+		"version":     "reads record headers up to format 1, fold snapshots of format 1",
 	} {
 		if got := drivetrain(t, strings.Fields(args)...); got.code != 0 || got.problems != "" || !strings.Contains(got.out, want) {
 			t.Errorf("%q: %+v", args, got)

@@ -1,16 +1,20 @@
-// Command drivetrain looks at what a Drivetrain application has left behind.
+// Command drivetrain looks at what a Drivetrain application has left behind, and tells
+// one that runs what to do with its views.
 //
 //	drivetrain log --data ./drivetribe-data --limit 10
 //	drivetrain log --brokers 127.0.0.1:9092 --app drivetribe --follow
 //	drivetrain replay --data ./drivetribe-data --file events.ndjson
+//	drivetrain view rebuild tribe-card --wait
 //	drivetrain version
 //
-// It exits with 0, with 1 when it could not do what was asked, and with 2 when
-// it was not understood; what was wrong is on standard error, a line each.
+// It exits with 0, with 1 when it could not do what was asked, with 2 when it was
+// not understood, and with 3 when drivetrain view compare found differences; what was
+// wrong is on standard error, a line each.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +32,7 @@ import (
 type cli struct {
 	Log     logCommand     `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
 	Replay  replayCommand  `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
+	View    viewCommand    `cmd:"" help:"List views of a running application, rebuild them, compare, switch, roll back and retire generations."`
 	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
 }
 
@@ -43,7 +48,8 @@ func run(ctx context.Context, args []string, out, problems io.Writer) int {
 	helped := -1
 	parser, err := kong.New(&cli{},
 		kong.Name("drivetrain"),
-		kong.Description("Looks at what a Drivetrain application has left behind."),
+		kong.Description("Looks at what a Drivetrain application has left behind, and tells one that runs what to do with its views."),
+		kong.Vars{"admin": defaultAdmin},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Writers(out, problems),
 		kong.Exit(func(code int) { helped = code }),
@@ -64,6 +70,9 @@ func run(ctx context.Context, args []string, out, problems io.Writer) int {
 	if err := command.Run(); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
 			notes{problems}.say("%s", line)
+		}
+		if errors.Is(err, errDiffer) {
+			return 3
 		}
 		return 1
 	}

@@ -23,7 +23,7 @@ type Fold struct {
 	took    bool // the last record had an effect on a view
 	members map[event.ID]announced
 	owners  map[int32]Owner
-	views   map[string]*lineage
+	views   map[string]*Lineage
 
 	cuts     []standing
 	released []event.ID // those that did last
@@ -36,7 +36,7 @@ type announced struct {
 
 // New returns the fold of no record.
 func New() *Fold {
-	return &Fold{members: make(map[event.ID]announced), owners: make(map[int32]Owner), views: make(map[string]*lineage)}
+	return &Fold{members: make(map[event.ID]announced), owners: make(map[int32]Owner), views: make(map[string]*Lineage)}
 }
 
 // Next returns one past the last offset that was folded.

@@ -9,32 +9,53 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
 
-// lineage is what a fold knows of one view: its generations, by number, and how it
-// has been switched.
-type lineage struct {
-	generations []Generation
-	greatest    int // number that any has had
-	read        int // number; 0: none
-	turns       int // switches that took effect
-	switches    []Switch
+// Lineage is what a fold knows of one view. The zero Lineage is that of a view that has
+// none.
+type Lineage struct {
+	Generations []Generation // that are known, retired ones too, by number
+	Greatest    int          // number that any has had
+	Read        int          // number of the one that is read; 0: none is
+	Turns       int          // how often it has been switched
+	Switches    []Switch     // the last ones that took effect, oldest first
 }
 
-// find returns the generation of a number, nil if there is none.
-func (l *lineage) find(number int) *Generation {
+// Find returns the generation of a number, nil if none is known.
+func (l *Lineage) Find(number int) *Generation {
 	if l == nil {
 		return nil
 	}
-	for i := range l.generations {
-		if l.generations[i].Number == number {
-			return &l.generations[i]
+	for i := range l.Generations {
+		if l.Generations[i].Number == number {
+			return &l.Generations[i]
 		}
 	}
 	return nil
 }
 
+// Kept returns how many generations are not retired.
+func (l *Lineage) Kept() (n int) {
+	for i := range l.Generations {
+		if l.Generations[i].Retired == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Newest returns the number of the last generation of a version that is not retired and
+// came behind the one that is read, 0 if there is none.
+func (l *Lineage) Newest(version int) (number int) {
+	for _, g := range l.Generations {
+		if g.Version == version && g.Retired == nil && g.Number > l.Read {
+			number = g.Number
+		}
+	}
+	return number
+}
+
 // live returns the generation of a number, nil if there is none that is not retired.
-func (l *lineage) live(number int) *Generation {
-	if g := l.find(number); g != nil && g.Retired == nil {
+func (l *Lineage) live(number int) *Generation {
+	if g := l.Find(number); g != nil && g.Retired == nil {
 		return g
 	}
 	return nil
@@ -64,20 +85,14 @@ func (f *Fold) build(r *eventlog.Record) bool {
 		if len(f.views) == MaxViews {
 			return false
 		}
-		l = &lineage{greatest: g.Number - 1}
+		l = &Lineage{Greatest: g.Number - 1}
 		f.views[g.View] = l
 	}
-	kept := 0
-	for i := range l.generations {
-		if l.generations[i].Retired == nil {
-			kept++
-		}
-	}
-	if g.Number != l.greatest+1 || kept == MaxKept {
+	if g.Number != l.Greatest+1 || l.Kept() == MaxKept {
 		return false
 	}
-	l.greatest = g.Number
-	l.generations = append(l.generations, g)
+	l.Greatest = g.Number
+	l.Generations = append(l.Generations, g)
 	return true
 }
 
@@ -88,11 +103,11 @@ func (f *Fold) turn(r *eventlog.Record) bool {
 		return false
 	}
 	l := f.views[s.View]
-	if l.live(s.To) == nil || s.Turn != l.turns+1 || l.read != s.From || s.From == s.To {
+	if l.live(s.To) == nil || s.Turn != l.Turns+1 || l.Read != s.From || s.From == s.To {
 		return false
 	}
-	l.read, l.turns = s.To, s.Turn
-	l.switches = latest(append(l.switches, s), MaxSwitches)
+	l.Read, l.Turns = s.To, s.Turn
+	l.Switches = latest(append(l.Switches, s), MaxSwitches)
 	return true
 }
 
@@ -107,18 +122,18 @@ func (f *Fold) retire(r *eventlog.Record) bool {
 	}
 	l := f.views[gone.View]
 	g := l.live(gone.Number)
-	if g == nil || l.read == gone.Number {
+	if g == nil || l.Read == gone.Number {
 		return false
 	}
 	g.Retired = &gone
 	f.end(func(c Cut) bool { return c.View == gone.View && slices.Contains(c.Generations, gone.Number) })
 	retired := 0
-	for i := len(l.generations) - 1; i >= 0; i-- {
-		if l.generations[i].Retired == nil {
+	for i := len(l.Generations) - 1; i >= 0; i-- {
+		if l.Generations[i].Retired == nil {
 			continue
 		}
 		if retired++; retired > MaxRetired {
-			l.generations = slices.Delete(l.generations, i, i+1)
+			l.Generations = slices.Delete(l.Generations, i, i+1)
 		}
 	}
 	return true
@@ -130,7 +145,7 @@ func (f *Fold) drop(r *eventlog.Record) bool {
 	if !ok {
 		return false
 	}
-	g := f.views[d.View].find(d.Number)
+	g := f.views[d.View].Find(d.Number)
 	if g == nil || g.Retired == nil || g.Dropped {
 		return false
 	}
@@ -223,52 +238,19 @@ func (f *Fold) end(over func(Cut) bool) (any bool) {
 // Views returns the names of the views that have generations, sorted.
 func (f *Fold) Views() []string { return slices.Sorted(maps.Keys(f.views)) }
 
-// Generations returns the generations of a view that are known, retired ones too, by
-// number.
-func (f *Fold) Generations(view string) []Generation {
-	if l := f.views[view]; l != nil {
-		return slices.Clone(l.generations)
+// Lineage returns what is known of a view, the caller's own.
+func (f *Fold) Lineage(view string) (l Lineage) {
+	if known := f.views[view]; known != nil {
+		l = *known
+		l.Generations, l.Switches = slices.Clone(l.Generations), slices.Clone(l.Switches)
 	}
-	return nil
-}
-
-// Generation returns a generation of a view; ok is false if none is known.
-func (f *Fold) Generation(view string, number int) (g Generation, ok bool) {
-	if found := f.views[view].find(number); found != nil {
-		return *found, true
-	}
-	return Generation{}, false
-}
-
-// Greatest returns the greatest number that a generation of a view has had, 0 if there
-// has been none.
-func (f *Fold) Greatest(view string) int {
-	if l := f.views[view]; l != nil {
-		return l.greatest
-	}
-	return 0
+	return l
 }
 
 // Read returns the number of the generation of a view that is read, 0 if none is.
 func (f *Fold) Read(view string) int {
 	if l := f.views[view]; l != nil {
-		return l.read
-	}
-	return 0
-}
-
-// Switches returns the last switches of a view that took effect, oldest first.
-func (f *Fold) Switches(view string) []Switch {
-	if l := f.views[view]; l != nil {
-		return slices.Clone(l.switches)
-	}
-	return nil
-}
-
-// Turns returns how often a view has been switched.
-func (f *Fold) Turns(view string) int {
-	if l := f.views[view]; l != nil {
-		return l.turns
+		return l.Read
 	}
 	return 0
 }
@@ -281,16 +263,6 @@ func (f *Fold) Cuts() []Cut {
 		list[i] = f.cuts[i].Cut
 	}
 	return list
-}
-
-// Carries reports whether a process that is there carries a version of a view.
-func (f *Fold) Carries(view string, version int) bool {
-	for _, m := range f.members {
-		if m.Carries(view, version) {
-			return true
-		}
-	}
-	return false
 }
 
 // Carries reports whether the process says that it carries a version of a view.

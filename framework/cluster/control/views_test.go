@@ -39,7 +39,7 @@ func cut(n int, generations ...int) eventlog.Record {
 // state is what a fold says of a view, in one line.
 func state(f *control.Fold) string {
 	var b strings.Builder
-	for _, g := range f.Generations("cards") {
+	for _, g := range f.Lineage("cards").Generations {
 		fmt.Fprintf(&b, "%dv%d", g.Number, g.Version)
 		if g.Retired != nil {
 			b.WriteString("-")
@@ -125,7 +125,7 @@ func TestTheLimitsOfWhatIsKeptOfAView(t *testing.T) {
 		records = append(records, generation(n+2, 1))
 	}
 	f := folded(t, records...)
-	if got := len(f.Generations("cards")); got != control.MaxKept || f.Took() {
+	if got := len(f.Lineage("cards").Generations); got != control.MaxKept || f.Took() {
 		t.Errorf("%d generations are kept", got)
 	}
 	if f = folded(t, append(records, retired(2), generation(control.MaxKept+1, 1))...); !f.Took() {
@@ -135,7 +135,7 @@ func TestTheLimitsOfWhatIsKeptOfAView(t *testing.T) {
 	for n := range control.MaxRetired + 3 {
 		records = append(records, generation(n+2, 1), retired(n+2))
 	}
-	if got := folded(t, records...).Generations("cards"); len(got) != control.MaxRetired+1 || got[0].Number != 1 || got[1].Number != 5 {
+	if got := folded(t, records...).Lineage("cards").Generations; len(got) != control.MaxRetired+1 || got[0].Number != 1 || got[1].Number != 5 {
 		t.Errorf("%d generations, the second %+v", len(got), got[1])
 	}
 	records = []eventlog.Record{generation(1, 1), generation(2, 1), turn(1, 0, 1)}
@@ -143,8 +143,8 @@ func TestTheLimitsOfWhatIsKeptOfAView(t *testing.T) {
 		records = append(records, turn(n+2, n%2+1, 2-n%2))
 	}
 	f = folded(t, records...)
-	if got := f.Switches("cards"); len(got) != control.MaxSwitches || got[0].Turn != 3 || f.Turns("cards") != control.MaxSwitches+2 {
-		t.Errorf("%d switches, the first %+v, turn %d", len(got), got[0], f.Turns("cards"))
+	if got := f.Lineage("cards").Switches; len(got) != control.MaxSwitches || got[0].Turn != 3 || f.Lineage("cards").Turns != control.MaxSwitches+2 {
+		t.Errorf("%d switches, the first %+v, turn %d", len(got), got[0], f.Lineage("cards").Turns)
 	}
 	records = []eventlog.Record{generation(1, 1)}
 	for n := range control.MaxCuts + 1 {
@@ -155,16 +155,21 @@ func TestTheLimitsOfWhatIsKeptOfAView(t *testing.T) {
 	}
 }
 
+// carry reports whether a member carries a version of a view.
+func carry(f *control.Fold, view string, version int) bool {
+	return slices.ContainsFunc(f.Members(), func(m control.Member) bool { return m.Carries(view, version) })
+}
+
 func TestAProcessSaysWhatVersionsItCarries(t *testing.T) {
 	m := member(1, "a")
 	m.Views = map[string][]int{"cards": {1, 3}}
 	f := folded(t, m.Record(), member(2, "b").Record())
 	for version, want := range map[int]bool{1: true, 2: false, 3: true} {
-		if f.Carries("cards", version) != want || f.Carries("feed", version) {
+		if got := carry(f, "cards", version); got != want || carry(f, "feed", version) {
 			t.Errorf("version %d is carried: %v", version, !want)
 		}
 	}
-	if f = folded(t, m.Record(), m.Left()); f.Carries("cards", 1) {
+	if f = folded(t, m.Record(), m.Left()); carry(f, "cards", 1) {
 		t.Error("what a process that has left carried still is")
 	}
 	m.Views["cards"] = make([]int, control.MaxKept+1)
@@ -208,19 +213,19 @@ func (p *people) act() {
 	p.fresh, p.copied = seen == len(p.folds)-1, false
 	at := noon.Add(time.Duration(len(p.log))) // no two records are the same but copies
 	var others []int
-	for _, g := range f.Generations("cards") {
+	for _, g := range f.Lineage("cards").Generations {
 		if g.Retired == nil && g.Number != f.Read("cards") {
 			others = append(others, g.Number)
 		}
 	}
 	what := rapid.IntRange(0, 3).Draw(p.T, "what")
 	if what == 0 && len(others) < control.MaxKept-1 || len(others) == 0 && what < 3 {
-		p.write(control.Generation{View: "cards", Number: f.Greatest("cards") + 1, Version: 1, At: at}.Record())
+		p.write(control.Generation{View: "cards", Number: f.Lineage("cards").Greatest + 1, Version: 1, At: at}.Record())
 		return
 	}
 	switch {
 	case what == 1:
-		p.write(control.Switch{View: "cards", Turn: f.Turns("cards") + 1, From: f.Read("cards"), To: rapid.SampledFrom(others).Draw(p.T, "to"), At: at}.Record())
+		p.write(control.Switch{View: "cards", Turn: f.Lineage("cards").Turns + 1, From: f.Read("cards"), To: rapid.SampledFrom(others).Draw(p.T, "to"), At: at}.Record())
 	case what == 2:
 		p.write(control.Retired{View: "cards", Number: rapid.SampledFrom(others).Draw(p.T, "number"), At: at}.Record())
 	case len(p.log) > 0:
@@ -247,19 +252,20 @@ func TestAnyInterleavingOfTwoPeopleAndOfCopiesIsOneHistory(t *testing.T) {
 		for n, f := range p.folds {
 			now := f.Read("cards")
 			if now != read {
-				s := f.Switches("cards")
+				s := f.Lineage("cards").Switches
 				if last := s[len(s)-1]; last.From != read || last.To != now || last.Turn != turns+1 {
 					t.Fatalf("after %d records: from %d by %+v, turn %d", n, read, last, turns)
 				}
 				read, turns = now, turns+1
 			}
-			if g, ok := f.Generation("cards", now); now > 0 && (!ok || g.Retired != nil) {
+			all := f.Lineage("cards")
+			if g := all.Find(now); now > 0 && (g == nil || g.Retired != nil) {
 				t.Fatalf("after %d records generation %d is read: %+v", n, now, g)
 			}
-			if f.Turns("cards") != turns {
-				t.Fatalf("after %d records turn %d, want %d", n, f.Turns("cards"), turns)
+			if f.Lineage("cards").Turns != turns {
+				t.Fatalf("after %d records turn %d, want %d", n, f.Lineage("cards").Turns, turns)
 			}
-			for i, g := range f.Generations("cards") {
+			for i, g := range f.Lineage("cards").Generations {
 				if g.Number != i+1 {
 					t.Fatalf("after %d records the %dth generation is %+v", n, i, g)
 				}
@@ -310,7 +316,7 @@ func TestRecordsOfViewsAreReadAsTheyWereFirstWritten(t *testing.T) {
 	}
 	generations := []control.Generation{{View: "tribe-card", Number: 1, Version: 1, At: at, Retired: &gone, Dropped: true},
 		{View: "tribe-card", Number: 2, Version: 2, Rate: 20_000, By: "maya", At: at}}
-	if n != len(want) || f.Read("tribe-card") != 2 || f.Turns("tribe-card") != 4 || !reflect.DeepEqual(f.Generations("tribe-card"), generations) || !reflect.DeepEqual(f.Members(), []control.Member{one}) {
+	if n != len(want) || f.Read("tribe-card") != 2 || f.Lineage("tribe-card").Turns != 4 || !reflect.DeepEqual(f.Lineage("tribe-card").Generations, generations) || !reflect.DeepEqual(f.Members(), []control.Member{one}) {
 		t.Errorf("%d records make %+v", n, f)
 	}
 }
