@@ -89,7 +89,7 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 	refused := &GenerationError{View: k.name, Number: number, State: Building}
 	switch g := l.Find(number); {
 	case g == nil:
-		return nil, fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, k.name)
+		return nil, noGeneration(k.name, number)
 	case g.Retired != nil:
 		refused.State, refused.Reason = Retired, "it is deleted; rebuild the view"
 		return nil, refused

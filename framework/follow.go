@@ -391,30 +391,30 @@ func (r reached) positions() eventlog.Positions {
 	return at
 }
 
-// whole returns why a view is not, nil if it is.
+// whole returns why a generation is not, nil if it is. Whoever says so names it.
 func (f *following) whole() error {
 	if f.stands {
 		return nil
 	}
-	if err := whole(f.view.Name, f.sources); err != nil || f.fills == nil {
+	if err := whole(f.sources); err != nil || f.fills == nil {
 		return err
 	}
-	return whole(f.view.Name, f.fills)
+	return whole(f.fills)
 }
 
-func whole(name string, tasks []*stream.Task) error {
+func whole(tasks []*stream.Task) error {
 	behind, left := 0, int64(0)
 	for n, t := range tasks {
 		s := t.Status()
 		if s.Err != nil {
-			return fmt.Errorf("view %s, partition %d: %w", name, n, s.Err)
+			return fmt.Errorf("partition %d: %w", n, s.Err)
 		}
 		if !s.Whole() {
 			behind, left = behind+1, left+max(s.Goal-s.Done, 0)
 		}
 	}
 	if behind > 0 {
-		return fmt.Errorf("view %s is being filled: %d of %d partitions, %d records to go", name, behind, len(tasks), left)
+		return fmt.Errorf("it is being filled: %d of %d partitions, %d records to go", behind, len(tasks), left)
 	}
 	return nil
 }

@@ -157,7 +157,7 @@ func (a *App) Switch(ctx context.Context, view string, number int, s Switch) err
 		g := l.Find(number)
 		switch {
 		case g == nil:
-			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
+			return noGeneration(view, number)
 		case l.Read == number:
 			return nil
 		case g.Retired != nil:
@@ -254,7 +254,7 @@ func (a *App) Retire(ctx context.Context, view string, number int, by string) er
 		g := l.Find(number)
 		switch {
 		case g == nil:
-			return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
+			return noGeneration(view, number)
 		case g.Retired != nil:
 			return nil
 		case l.Read == number:
@@ -277,6 +277,11 @@ func (a *App) viewed(name string) (*process, *kept, error) {
 		return nil, nil, err
 	}
 	return p, p.views[name], nil
+}
+
+// noGeneration says that a view has no generation of this number.
+func noGeneration(view string, number int) error {
+	return fmt.Errorf("%w generation %d of view %q", ErrUnknown, number, view)
 }
 
 // propose is Catalogue.Propose with a caller's bound and error.

@@ -208,7 +208,7 @@ func (a *App) Unready() []string {
 		if f, err := k.read(reading); err != nil {
 			why = append(why, err.Error())
 		} else if err := f.whole(); err != nil {
-			why = append(why, err.Error())
+			why = append(why, fmt.Sprintf("view %s: %v", k.name, err))
 		}
 	}
 	for name, tasks := range p.effects {

@@ -293,7 +293,7 @@ func TestAFoldOfAKeyThatPanicsNamesTheEvent(t *testing.T) {
 		t.Fatalf("got %v, want it unavailable", err)
 	}
 	why := strings.Join(l.app.Unready(), "; ")
-	for _, part := range []string{"view player, partition", `game.played of game/go, for the document "ann"`, "as asked"} {
+	for _, part := range []string{"view player: partition", `game.played of game/go, for the document "ann"`, "as asked"} {
 		if !strings.Contains(why, part) {
 			t.Errorf("not ready because of %q, which does not name %q", why, part)
 		}

@@ -281,7 +281,7 @@ func TestAFoldThatPanicsStopsItsViewWithTheEventNamed(t *testing.T) {
 	}
 	l.shows("everything", framework.Query{Key: "book.1"}, `{"kind":"book","id":"1","text":"cursed"}`)
 	why := strings.Join(l.app.Unready(), "; ")
-	for _, part := range []string{"view book, partition", "book.put of book/1", "as asked"} {
+	for _, part := range []string{"view book: partition", "book.put of book/1", "as asked"} {
 		if !strings.Contains(why, part) {
 			t.Errorf("not ready because of %q, which does not name %q", why, part)
 		}
