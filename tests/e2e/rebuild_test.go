@@ -158,7 +158,7 @@ func (g *siege) build() {
 // these.
 func (g *siege) within(idle, busy *phase) {
 	goal := os.Getenv("REBUILD_P99")
-	most, err := time.ParseDuration(cmp.Or(goal, "500ms"))
+	most, err := time.ParseDuration(cmp.Or(goal, "1s"))
 	if err != nil {
 		g.t.Fatalf("REBUILD_P99: %v", err)
 	}
