@@ -213,7 +213,7 @@ func (r *request) read(path string, headers ...string) (a answer, ok bool) {
 // query is a request for a view. What answers those of one group tells how far it is in
 // the same partitions.
 type query struct {
-	kind, view, path, group string
+	kind, view, path, group string // path is what follows the view's name
 	check                   func(doc []byte, version int) error
 	min                     string // the position that it must have reached; empty: any
 }
@@ -229,7 +229,7 @@ func (r *request) ask(q query) {
 	if q.min != "" {
 		headers = []string{"Min-Position", q.min}
 	}
-	a, ok := r.read("/v1/views/"+q.view+"/"+q.path, headers...)
+	a, ok := r.read("/v1/views/"+q.view+q.path, headers...)
 	if !ok {
 		return
 	}
@@ -238,11 +238,11 @@ func (r *request) ask(q query) {
 	position := a.header.Get("Position")
 	at, control, wrong := positions(position)
 	if err != nil || wrong != nil {
-		r.failf("%s/%s: Generation %q, Position %q", q.view, q.path, a.header.Get("Generation"), position)
+		r.failf("%s%s: Generation %q, Position %q", q.view, q.path, a.header.Get("Generation"), position)
 		return
 	}
 	if err := q.check(a.body, r.made.of(q.view, number)); err != nil {
-		r.failf("%s/%s, generation %d, position %s: %v", q.view, q.path, number, position, err)
+		r.failf("%s%s, generation %d, position %s: %v", q.view, q.path, number, position, err)
 	}
 	if asked == r.life { // else another process has answered
 		r.follows(q, before[number], at, turn, control, "what was answered before")
@@ -256,18 +256,18 @@ func (r *request) ask(q query) {
 	defer r.mu.Unlock()
 	r.seen[sight{q.view, number}] = time.Now()
 	r.answers[sight{q.view, number}]++
-	r.latest[q.view+"/"+q.path] = position
+	r.latest[q.view+q.path] = position
 }
 
 // follows checks that a position lies nowhere before another.
 func (f *fire) follows(q query, before, at map[int]int64, turn, control int64, what string) {
 	for n, offset := range at {
 		if offset < before[n] {
-			f.failf("%s/%s: position %d@%d, behind %d@%d of %s", q.view, q.path, n, offset, n, before[n], what)
+			f.failf("%s%s: position %d@%d, behind %d@%d of %s", q.view, q.path, n, offset, n, before[n], what)
 		}
 	}
 	if control < turn || len(at) == 0 && len(before) > 0 && q.view != "search" { // a search says how far it is only if it is asked to be
-		f.failf("%s/%s: position %v;c@%d, behind %v;c@%d of %s", q.view, q.path, at, control, before, turn, what)
+		f.failf("%s%s: position %v;c@%d, behind %v;c@%d of %s", q.view, q.path, at, control, before, turn, what)
 	}
 }
 

@@ -31,7 +31,7 @@ func (f *fire) look(n int, r *request) {
 	q := f.query(random)
 	if n%100 == 99 && f.calm.Load() {
 		f.mu.Lock()
-		q.min = f.latest[q.view+"/"+q.path]
+		q.min = f.latest[q.view+q.path]
 		f.mu.Unlock()
 		q.kind = "as of"
 	}
@@ -51,7 +51,7 @@ func (f *fire) query(random *rand.Rand) query {
 }
 
 func (f *fire) card(id string) query {
-	return query{kind: "reads", view: "post-card", path: id, check: func(doc []byte, version int) error {
+	return query{kind: "reads", view: "post-card", path: "/" + id, check: func(doc []byte, version int) error {
 		var c postCard
 		if err := json.Unmarshal(doc, &c); err != nil || c.ID != id || c.Text == "" {
 			return fmt.Errorf("it is %s; %v", doc, err)
@@ -62,7 +62,7 @@ func (f *fire) card(id string) query {
 
 // ranking is the ten first of a set.
 func (f *fire) ranking(set string) query {
-	return query{kind: "reads", view: "top-tribes", path: set + "?limit=10", group: set, check: func(doc []byte, version int) error {
+	return query{kind: "reads", view: "top-tribes", path: "/" + set + "?limit=10", group: set, check: func(doc []byte, version int) error {
 		items, err := ranked(doc)
 		if err != nil || len(items) != 10 {
 			return fmt.Errorf("it is %s; %v", doc, err)
@@ -96,7 +96,7 @@ func ranked(doc []byte) ([]rank, error) {
 // feed is the first cards of a tribe's feed, all by the same version of the cards. Their
 // generation may have changed, and with it how far the whole is.
 func (f *fire) feed(tribe string) query {
-	return query{kind: "reads", view: "tribe-feed", path: tribe + "?limit=10", group: tribe, check: func(doc []byte, _ int) error {
+	return query{kind: "reads", view: "tribe-feed", path: "/" + tribe + "?limit=10", group: tribe, check: func(doc []byte, _ int) error {
 		var page struct {
 			Items []postCard `json:"items"`
 		}

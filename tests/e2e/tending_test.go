@@ -19,6 +19,7 @@ type generation struct {
 	End        int64   `json:"end"`
 	Rate       float64 `json:"events_per_second"`
 	Left       float64 `json:"seconds_left"`
+	Error      string  `json:"error"`
 }
 
 // comparison is what comparing two generations came to.
@@ -99,7 +100,8 @@ func (f *fire) rebuild(l *life, view string, version, rate int) (number int) {
 func (f *fire) watch(l *life, view string, number int, until func(generation) bool) generation {
 	f.t.Helper()
 	var before generation
-	for began := time.Now(); ; time.Sleep(10 * pause) {
+	well := time.Now()
+	for began := well; ; time.Sleep(10 * pause) {
 		g, ok := f.generations(l, view)[number]
 		switch {
 		case !ok:
@@ -110,6 +112,10 @@ func (f *fire) watch(l *life, view string, number int, until func(generation) bo
 			f.t.Errorf("generation %d of %s went back from %d events to %d", number, view, before.Done, g.Done)
 		case time.Since(began) > 10*tendWithin:
 			f.t.Fatalf("generation %d of %s is not there: %+v", number, view, g)
+		case g.Error == "":
+			well = time.Now()
+		case time.Since(well) > tendWithin/3:
+			f.t.Fatalf("generation %d of %s does not go on: %s", number, view, g.Error)
 		}
 		before = g
 	}

@@ -131,10 +131,11 @@ func search(version int) *projections.View[views.Hit, any] {
 	v.Version = version
 	v.Fold = func(h views.Hit, e projections.Event[any]) views.Hit {
 		h = fold(h, e)
+		_, founded := e.Fact.(tribe.Founded)
 		switch {
 		case version == marked:
 			h.Text = mark + strings.TrimPrefix(h.Text, mark)
-		case version == mistaken && h.Kind == "tribe":
+		case version == mistaken && founded:
 			h.Text = h.Text[:len(h.Text)-1]
 		}
 		return h
