@@ -35,6 +35,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
 )
 
 // app is what the door needs of an application.
@@ -54,6 +55,9 @@ type app interface {
 	Switch(ctx context.Context, view string, number int, s framework.Switch) error
 	Rollback(ctx context.Context, view string, by string) (number int, err error)
 	Retire(ctx context.Context, view string, number int, by string) error
+	DeadLetters(ctx context.Context, after string, limit int) ([]framework.DeadLetter, error)
+	DeadLetter(ctx context.Context, id string) (framework.DeadLetter, []stream.Letter, error)
+	Rule(ctx context.Context, id string, act stream.Act, reason, by string) (framework.Ruled, error)
 	Locate(aggregate, id string) framework.Place
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
 	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
@@ -91,7 +95,7 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 
 // Admin returns the operators' API of a: /v1/members with the processes and what
 // each owns, /v1/views with the generations of views and what is done with them,
-// /metrics for Prometheus, /debug/pprof, /healthz and /readyz; /openapi.json
+// /v1/dead-letters with the events that cannot be folded, /metrics for Prometheus, /debug/pprof, /healthz and /readyz; /openapi.json
 // describes it, and /docs shows that. It answers only requests whose Host is a
 // loopback name or address, that of [AdminAddr], or the address on which the
 // connection arrived, and whose Origin, if any, is the same; others get 403, so that

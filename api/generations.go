@@ -57,6 +57,7 @@ type generation struct {
 	End        int64     `json:"end" doc:"Events that the log has"`
 	Rate       float64   `json:"events_per_second" doc:"That it has taken in the last seconds"`
 	Left       float64   `json:"seconds_left" doc:"Until it has caught up at that pace; 0: it has, or nobody can say"`
+	Parked     int       `json:"parked" doc:"Keys that it holds back in the partitions that this process serves"`
 	Carried    bool      `json:"carried" doc:"Whether processes that carry its version serve all partitions"`
 	Created    time.Time `json:"created"`
 	By         string    `json:"by" doc:"Who wanted it"`
@@ -92,6 +93,7 @@ type comparison struct {
 	Documents   [2]int64     `json:"documents" nullable:"false" doc:"How many: of the generation that is read, and of the other"`
 	Entries     [2]int64     `json:"entries" nullable:"false" doc:"Of sets, likewise"`
 	Digests     [2]string    `json:"digests" nullable:"false" doc:"Of all documents and entries, likewise"`
+	Parked      [2]int       `json:"parked" nullable:"false" doc:"Keys that are held back, likewise; one that holds any back is not equal"`
 	Position    string       `json:"position" doc:"Where in the log both were held"`
 	Differences []difference `json:"differences" nullable:"false" doc:"The first 20"`
 }
@@ -104,7 +106,7 @@ type difference struct {
 
 func generationOf(g framework.Generation) generation {
 	out := generation{Generation: g.Number, Version: g.Version, State: string(g.State), Lag: g.Lag, Done: g.Done, End: g.End,
-		Rate: g.Rate, Left: g.Left.Seconds(), Carried: g.Carried, Created: g.Created, By: g.By}
+		Rate: g.Rate, Left: g.Left.Seconds(), Parked: g.Parked, Carried: g.Carried, Created: g.Created, By: g.By}
 	if g.Err != nil {
 		out.Error = g.Err.Error()
 	}
@@ -180,7 +182,7 @@ func (t *tending) changes() []adminRoute {
 			params: []*huma.Param{ofView}, takes: &t.toRebuild, answer: begun, fails: fails, do: t.about(t.rebuild)},
 		{method: http.MethodPost, path: onePath + "/switch", id: "switch_generation", summary: "Let a generation be read",
 			about: "Lets the generation be read, after it was compared with the one that is, unless forced. 409 while it is being filled, or lags, " +
-				"or they differ; 422 for force without a reason." + comparisonTime + mayYetBeMade,
+				"or they differ, or it holds keys back; 422 for force without a reason." + comparisonTime + mayYetBeMade,
 			params: ofGeneration, takes: &t.toSwitch, answer: changed, fails: fails, do: t.about(t.change)},
 		{method: http.MethodPost, path: rollbackPath, id: "rollback_view", summary: "Undo the last switch of a view",
 			about:  "Lets the generation be read that was before. 409 where there is none to go back to." + mayYetBeMade,
@@ -278,7 +280,7 @@ func (t *tending) compare(w *response, r *http.Request, of target) error {
 	if err != nil {
 		return err
 	}
-	out := comparison{Equal: c.Equal, Documents: c.Documents, Entries: c.Entries, Digests: c.Digests, Position: c.Positions.String(),
+	out := comparison{Equal: c.Equal, Documents: c.Documents, Entries: c.Entries, Digests: c.Digests, Parked: c.Parked, Position: c.Positions.String(),
 		Differences: make([]difference, len(c.Differences))}
 	for i, d := range c.Differences {
 		out.Differences[i] = difference(d)

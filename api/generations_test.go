@@ -60,7 +60,7 @@ func TestAViewIsRebuiltSwitchedRolledBackAndRetired(t *testing.T) {
 	shown, all := public+"/v1/views/club-card/hikers", admin+"/v1/views/club-card/generations"
 	until(t, shown, `"BERN","members":39`)
 	a := until(t, all, `"lag":0`)
-	want(t, a, 200, `{"items":[{"generation":2,"version":2,"state":"read","lag":0,"done":`, `"events_per_second":`, `"seconds_left":0,"carried":true,"created":"`)
+	want(t, a, 200, `{"items":[{"generation":2,"version":2,"state":"read","lag":0,"done":`, `"events_per_second":`, `"seconds_left":0,"parked":0,"carried":true,"created":"`)
 	if a.header.Get("Cache-Control") != "no-store" || strings.Contains(a.body, `"error"`) {
 		t.Errorf("%v %s", a.header, a.body)
 	}

@@ -37,6 +37,7 @@ var (
 	tooSlow         = &kind{"request-timeout", 408, "Request too slow", "The request did not arrive in time. Nothing was done; send it again."}
 	tooLate         = &kind{"too-late-to-retry", 409, "Too late to retry", "The key's time lies before all outcomes that are remembered: the command may have run or not. Read the aggregate before sending it with a new key."}
 	wrongState      = &kind{"generation-state", 409, "Not with this generation now", "The view's generation cannot be built, read, left or given up as things are. Nothing was done; the detail says what keeps it, and what to do."}
+	notParked       = &kind{"not-parked", 409, "Not parked", "Nothing is held back here that could be ruled on: an effect is tried again by itself, and a task that has stopped obeys nothing. The detail says what to do."}
 	conflict        = &kind{"conflict", 412, "Version conflict", "If-Match named another version than the aggregate has; expected and actual say which. Read it again and decide anew."}
 	tooLarge        = &kind{"too-large", 413, "Too large", "The body, or what the command would record, is beyond the limit. Nothing was done."}
 	wrongMedia      = &kind{"unsupported-media-type", 415, "Unsupported media type", "A body is sent as application/json, not compressed."}
@@ -53,7 +54,7 @@ var (
 )
 
 // kinds are all of them, by status.
-var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, notAcceptable, tooSlow, tooLate, wrongState, conflict,
+var kinds = []*kind{malformed, unauthenticated, forbidden, unknown, notFound, wrongMethod, notAcceptable, tooSlow, tooLate, wrongState, notParked, conflict,
 	tooLarge, wrongMedia, invalid, rejected, keyReused, limited, internal, broken, unavailable, unresolved, notOwner, notReady}
 
 // uri is the kind's name on the wire.

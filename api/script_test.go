@@ -23,6 +23,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/stream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -127,6 +128,18 @@ func (s *script) tended() error {
 
 func (s *script) Generations(context.Context, string) ([]framework.Generation, error) {
 	return s.generations, s.tended()
+}
+
+func (s *script) DeadLetters(context.Context, string, int) ([]framework.DeadLetter, error) {
+	return nil, s.tended()
+}
+
+func (s *script) DeadLetter(context.Context, string) (framework.DeadLetter, []stream.Letter, error) {
+	return framework.DeadLetter{}, nil, s.tended()
+}
+
+func (s *script) Rule(context.Context, string, stream.Act, string, string) (framework.Ruled, error) {
+	return framework.Ruled{}, s.tended()
 }
 
 func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error) {

@@ -18,7 +18,7 @@ func TestAGenerationThatDoesNotGoOnSaysWhy(t *testing.T) {
 	s := &script{generations: []framework.Generation{{Number: 2, Version: 3, State: framework.Building, Lag: 30, Done: 70, End: 100, Rate: 20,
 		Left: 1500 * time.Millisecond, Created: time.Unix(0, 0).UTC(), By: "ann", Err: errors.New("partition 1: the store is full")}}}
 	one := `{"generation":2,"version":3,"state":"building","lag":30,"done":70,"end":100,"events_per_second":20,"seconds_left":1.5,` +
-		`"carried":false,"created":"1970-01-01T00:00:00Z","by":"ann","error":"partition 1: the store is full"}`
+		`"parked":0,"carried":false,"created":"1970-01-01T00:00:00Z","by":"ann","error":"partition 1: the store is full"}`
 	admin := newServer(s, nil).admin()
 	expect(t, do(t, admin, call{"GET", generationsPath, "", nil}), 200, nil, `{"items":[`+one+`]}`)
 	expect(t, do(t, admin, call{"GET", generationsPath + "/2", "", nil}), 200, nil, one)

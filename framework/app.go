@@ -58,6 +58,8 @@ func New(cfg Config) *App {
 		panic(fmt.Errorf("framework: Config.Partitions is %d, want 1 to %d", cfg.Partitions, MaxPartitions))
 	case min(cfg.AppendTimeout, cfg.CommandWait, cfg.ReadWait, cfg.RememberAge, cfg.SnapshotEvery) < 0 || min(cfg.RememberCount, cfg.MaxQueue) < 0:
 		panic("framework: none of Config.AppendTimeout, Config.CommandWait, Config.ReadWait, Config.RememberAge, Config.SnapshotEvery, Config.RememberCount and Config.MaxQueue may be negative")
+	case min(cfg.MaxParkedKeys, cfg.MaxParkedEvents) < 0:
+		panic(fmt.Errorf("framework: Config.MaxParkedKeys is %d, Config.MaxParkedEvents %d, want none below zero", cfg.MaxParkedKeys, cfg.MaxParkedEvents))
 	case cfg.Heartbeat != 0 && cfg.Heartbeat < time.Second:
 		panic(fmt.Errorf("framework: Config.Heartbeat is %v, want 0 or at least 1s", cfg.Heartbeat))
 	case cfg.Advertise != "" && CheckAdvertise(cfg.Advertise) != nil:

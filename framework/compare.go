@@ -82,6 +82,8 @@ type side struct {
 	g     view.Generation
 	store view.Store
 	all   *content
+
+	parked map[int32]int // keys that it holds back, by partition
 }
 
 func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
@@ -114,7 +116,7 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 		if refused.Reason != "" {
 			return nil, refused
 		}
-		c.sides[i] = side{f: f, g: view.Generation{App: a.cfg.App, View: k.name, Number: n}, store: p.Documents, all: newContent()}
+		c.sides[i] = side{f: f, g: view.Generation{App: a.cfg.App, View: k.name, Number: n}, store: p.Documents, all: newContent(), parked: make(map[int32]int)}
 		if f.view.Kind == Search {
 			c.sides[i].store = p.Search
 		}
@@ -124,10 +126,16 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 
 func (c *comparer) result() Comparison {
 	read, other := c.sides[0].all, c.sides[1].all
-	out := Comparison{Equal: read.same(other), Documents: [2]int64{read.documents, other.documents}, Entries: [2]int64{read.entries, other.entries},
+	out := Comparison{Documents: [2]int64{read.documents, other.documents}, Entries: [2]int64{read.entries, other.entries},
 		Digests: [2]string{read.String(), other.String()}, Positions: eventlog.NewPositions(), Differences: c.found}
-	if out.Equal {
+	for i := range c.sides {
+		for _, keys := range c.sides[i].parked {
+			out.Parked[i] += keys
+		}
+	}
+	if read.same(other) {
 		out.Differences = nil // what lies in another partition is no difference
+		out.Equal = out.Parked[1] == 0
 	}
 	for n, next := range c.at {
 		if next > 0 {
@@ -214,20 +222,33 @@ func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]in
 		if err != nil {
 			return nil, err
 		}
-		if slices.EqualFunc(marks, want, func(m view.Mark, next int64) bool { return m.Next >= next }) {
+		if slices.EqualFunc(marks, want, func(m view.Mark, next int64) bool { return m.Next >= next }) && c.counted(s, partitions, want) {
 			break
 		}
 		if err := c.renew(ctx); err != nil {
 			return nil, err
 		}
 		if c.a.cfg.Clock.Now().After(deadline) {
-			return nil, fmt.Errorf("generation %d has not written what its shuffle holds within %v", s.f.number, holdWait)
+			return nil, fmt.Errorf("generation %d has not written what its shuffle holds, or not said what it holds back of it, within %v", s.f.number, holdWait)
 		}
 		if err := clock.Sleep(ctx, c.a.cfg.Clock, markPause); err != nil {
 			return nil, err
 		}
 	}
 	return want, nil
+}
+
+// counted notes what a side holds back, and reports whether that is known of all that
+// is wanted behind its shuffle.
+func (c *comparer) counted(s *side, partitions []int32, want []int64) (all bool) {
+	all = true
+	c.p.catalogue.See(func(f *control.Fold) {
+		for i, n := range partitions {
+			h, ok := f.Held(c.cut.ID, s.f.number, n)
+			s.parked[n], all = h.Parked, all && ok && h.Derived >= want[i]
+		}
+	})
+	return all
 }
 
 // part compares one part, and finds the first differences of those that differ.

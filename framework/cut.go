@@ -91,8 +91,9 @@ func (c *comparer) stopped(ctx context.Context, partitions []int32) (next map[in
 		c.p.catalogue.See(func(f *control.Fold) {
 			for _, n := range partitions {
 				for i := range c.sides {
-					offset, ok := f.Held(c.cut.ID, c.sides[i].f.number, n)
-					if !ok {
+					h, ok := f.Held(c.cut.ID, c.sides[i].f.number, n)
+					offset := h.Next
+					if c.sides[i].parked[n] = h.Parked; !ok {
 						missing = fmt.Errorf("generation %d has not stopped at partition %d within %v", c.sides[i].f.number, n, holdWait)
 					}
 					if before, known := next[n]; known && before != offset {

@@ -58,7 +58,7 @@ func (f *following) filled() (n int64) {
 // runner returns what runs a version of a view as a generation of that number.
 func (a *App) runner(p *process, v View, number int, cfg stream.Config) (*stream.Runner, error) {
 	at := Following{Resources: p.Resources, Generation: view.Generation{App: a.cfg.App, View: v.Name, Number: number},
-		Topic: p.topic, Partitions: a.cfg.Partitions}
+		Topic: p.topic, Partitions: a.cfg.Partitions, Park: &stream.Park{MaxKeys: a.cfg.MaxParkedKeys, MaxEvents: a.cfg.MaxParkedEvents}}
 	if p.shared {
 		at.MarkEvery = markEvery
 	}

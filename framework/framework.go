@@ -44,6 +44,12 @@ type Config struct {
 	MaxQueue      int           // commands waiting per partition, above which they are refused; default 4096
 	SnapshotEvery time.Duration // between two snapshots of a fold that has moved, where Open brings a place for them; default 10 s
 
+	// MaxParkedKeys and MaxParkedEvents bound what a view holds back of one partition: the
+	// keys with an event that it cannot fold, and the events of these keys. With more it
+	// stops there. Defaults: 1,000 and 100,000; see stream.Park.
+	MaxParkedKeys   int
+	MaxParkedEvents int
+
 	// Advertise is where other processes of the application reach this one's API:
 	// host:port, which means http, or an http or https URL, perhaps with the path
 	// below which the API is mounted; at most 256 bytes. They forward to it what only
@@ -164,6 +170,7 @@ type Following struct {
 	Topic      string        // the events
 	Partitions int           // that it has, and shuffles are to have
 	MarkEvery  time.Duration // see stream.Store: other processes watch the marks; 0: none does
+	Park       *stream.Park  // the topology's; nil: it stops where an event cannot be folded
 }
 
 // Effect is an effect as the framework needs it; projections.Register makes one.

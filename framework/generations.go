@@ -32,6 +32,7 @@ type Generation struct {
 	End     int64         // events that the log has
 	Rate    float64       // events a second that it has taken in the last seconds
 	Left    time.Duration // until it has caught up, at that rate; 0: it has, or nobody can say
+	Parked  int           // keys that it holds back in the partitions that this process serves; see DeadLetters
 	Carried bool          // processes that carry its version follow all partitions
 	Created time.Time
 	By      string // who wanted it
@@ -55,10 +56,11 @@ type Switch struct {
 // Comparison says how two generations of a view differ at one place of the log: the
 // one that is read, and another.
 type Comparison struct {
-	Equal       bool
+	Equal       bool      // the other holds the same, and holds no key back
 	Documents   [2]int64  // of the one that is read and of the other
 	Entries     [2]int64  // of sets
 	Digests     [2]string // of all documents and entries
+	Parked      [2]int    // keys that are held back; see DeadLetters
 	Positions   eventlog.Positions
 	Differences []Difference // the first, at most 20
 }
@@ -140,8 +142,8 @@ func (a *App) Rebuild(ctx context.Context, view string, r Rebuild) (number int, 
 }
 
 // Switch lets a generation be read, in this process when it returns. Unless it is
-// forced, the generation must hold what the one that is read does, and be no more than
-// 1,000 records behind. Nothing lets one be read that is still being filled. Errors:
+// forced, the generation must hold what the one that is read does, hold no key back, and
+// be no more than 1,000 records behind. Nothing lets one be read that is still being filled. Errors:
 // ErrUnknown, ErrInvalid, *GenerationError, *UnavailableError, whose Unresolved says
 // that it may yet be switched.
 func (a *App) Switch(ctx context.Context, view string, number int, s Switch) error {
@@ -184,6 +186,10 @@ func (a *App) same(ctx context.Context, view string, number int, forced bool) er
 		return nil
 	}
 	c, err := a.Compare(ctx, view, number)
+	if err == nil && c.Parked[1] > 0 {
+		return &GenerationError{View: view, Number: number, State: Ready,
+			Reason: fmt.Sprintf("it holds back %d keys with an event that it cannot fold; see the dead letters: mend the fold, rule on them, or force the switch with a reason", c.Parked[1])}
+	}
 	if err == nil && !c.Equal {
 		err = &GenerationError{View: view, Number: number, State: Ready,
 			Reason: fmt.Sprintf("it differs from what is read, in %d documents or entries at least, the first %q; compare them, or force the switch with a reason", len(c.Differences), c.first())}

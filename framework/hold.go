@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 )
 
@@ -15,6 +16,7 @@ import (
 // often whether the time of a cut has passed.
 const (
 	holdClosely = 2 * time.Millisecond
+	holdBehind  = 20 * time.Millisecond // what lies behind a shuffle
 	holdIdly    = 500 * time.Millisecond
 )
 
@@ -23,20 +25,27 @@ type holder struct {
 	a    *App
 	p    *process
 	held map[*stream.Task]int64 // what each was told
+	seen map[heldPlace]control.Held
 }
+
+// heldPlace is a partition of a generation, held by a cut.
+type heldPlace struct {
+	cut        event.ID
+	generation int
+	partition  int32
+}
+
+func placeOf(r *control.Held) heldPlace { return heldPlace{r.ID, r.Generation, r.Partition} }
 
 // holdCuts holds tasks for the cuts that stand until ctx ends, and says where they
 // have stopped.
 func (a *App) holdCuts(ctx context.Context, p *process) {
-	h := &holder{a: a, p: p, held: make(map[*stream.Task]int64)}
+	h := &holder{a: a, p: p, held: make(map[*stream.Task]int64), seen: make(map[heldPlace]control.Held)}
 	for ctx.Err() == nil {
 		changed := p.catalogue.Changed()
 		cuts := h.standing()
 		h.tell(cuts)
-		pause := holdIdly
-		if h.say(ctx, cuts) {
-			pause = holdClosely
-		}
+		pause := h.say(ctx, cuts)
 		select {
 		case <-changed:
 		case <-a.cfg.Clock.After(pause):
@@ -107,47 +116,86 @@ func (h *holder) tell(cuts []control.Cut) {
 }
 
 // say puts into the control log where tasks have stopped, if that is not there yet. It
-// reports whether others are yet to stop here. What could not be said is tried again
-// after a pause.
-func (h *holder) say(ctx context.Context, cuts []control.Cut) (more bool) {
-	var records []control.Held
+// returns when it is to be called again: soon, if others are yet to stop here. What
+// could not be said is tried again after a pause.
+func (h *holder) say(ctx context.Context, cuts []control.Cut) (pause time.Duration) {
+	records, pause := h.stopped(cuts)
+	records = h.news(records)
+	switch {
+	case h.propose(ctx, records):
+		return holdIdly
+	case len(records) > 0:
+		return holdClosely
+	}
+	return pause
+}
+
+// stopped returns where tasks have stopped here, and when to look again for more.
+func (h *holder) stopped(cuts []control.Cut) (records []control.Held, pause time.Duration) {
+	pause = holdIdly
 	for _, c := range cuts {
 		for _, f := range h.working(c) {
+			if f.fills != nil {
+				pause = min(pause, holdBehind)
+			}
 			for n, least := range c.At {
 				if int(n) >= len(f.sources) || h.p.stations[n].owner.Load() == nil {
 					continue
 				}
-				s := f.sources[n].Status()
-				if !s.Held || s.Next < least {
-					more = true
-					continue
+				if s := f.sources[n].Status(); s.Held && s.Next >= least {
+					records = append(records, f.held(c.ID, n, s.Next))
+				} else {
+					pause = holdClosely
 				}
-				records = append(records, control.Held{ID: c.ID, Generation: f.number, Partition: n, Next: s.Next})
 			}
 		}
 	}
+	return records, pause
+}
+
+// held says that a cut has stopped a generation at a partition. What is held back there
+// is counted last, so that it is of all that is said to be folded.
+func (f *following) held(cut event.ID, n int32, next int64) control.Held {
+	r := control.Held{ID: cut, Generation: f.number, Partition: n, Next: next}
+	if f.fills != nil {
+		r.Derived = max(0, f.fills[n].Status().Done)
+		r.Parked = f.fills[n].ParkedKeys()
+	}
+	r.Parked += f.sources[n].ParkedKeys()
+	return r
+}
+
+// news leaves out what was said before, and what goes on behind a shuffle: that is said
+// once two looks find the same.
+func (h *holder) news(records []control.Held) (list []control.Held) {
+	seen := make(map[heldPlace]control.Held, len(records))
 	h.p.catalogue.See(func(f *control.Fold) {
-		n := 0
 		for _, r := range records {
-			if next, said := f.Held(r.ID, r.Generation, r.Partition); !said || next != r.Next {
-				records[n] = r
-				n++
+			seen[placeOf(&r)] = r
+			before, said := f.Held(r.ID, r.Generation, r.Partition)
+			if !said || before.Next != r.Next || before != r && h.seen[placeOf(&r)] == r {
+				list = append(list, r)
 			}
 		}
-		records = records[:n]
 	})
+	h.seen = seen
+	return list
+}
+
+// propose puts records into the control log, and reports whether one could not be.
+func (h *holder) propose(ctx context.Context, records []control.Held) (failed bool) {
 	within, cancel := context.WithTimeout(ctx, h.a.cfg.AppendTimeout)
 	defer cancel()
 	var saying sync.WaitGroup
-	var failed atomic.Bool
+	var lost atomic.Bool
 	for _, r := range records {
 		saying.Go(func() {
 			if _, err := h.p.catalogue.Propose(within, r.Record()); err != nil && ctx.Err() == nil {
-				failed.Store(true)
+				lost.Store(true)
 				h.a.cfg.Logger.Warn("where a generation is held will be said again", "generation", r.Generation, "partition", r.Partition, "err", err)
 			}
 		})
 	}
 	saying.Wait()
-	return (more || len(records) > 0) && !failed.Load()
+	return lost.Load()
 }

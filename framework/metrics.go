@@ -1,10 +1,6 @@
 package framework
 
-import (
-	"errors"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // effectMetrics counts what effects do.
 type effectMetrics struct{ done, failed *prometheus.CounterVec }
@@ -13,15 +9,7 @@ type effectMetrics struct{ done, failed *prometheus.CounterVec }
 // process has registered.
 func newEffectMetrics(r prometheus.Registerer) effectMetrics {
 	count := func(name, help string) *prometheus.CounterVec {
-		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"effect"})
-		var known prometheus.AlreadyRegisteredError
-		switch err := r.Register(c); {
-		case errors.As(err, &known):
-			return known.ExistingCollector.(*prometheus.CounterVec)
-		case err != nil:
-			panic(err)
-		}
-		return c
+		return registered(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"effect"}))
 	}
 	return effectMetrics{
 		done:   count("drivetrain_effect_events_total", "Events that an effect has done with."),

@@ -143,6 +143,7 @@ func (a *App) describe(ctx context.Context, p *process, k *kept, g control.Gener
 	if f == nil {
 		return out, nil
 	}
+	out.Parked = p.parked(f)
 	done, lag, err := a.lag(ctx, p, f, ends)
 	if err != nil {
 		return out, err

@@ -86,6 +86,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
 	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
 	defer background(func(ctx context.Context) { a.holdCuts(ctx, p) })()
+	defer background(func(ctx context.Context) { a.watchLag(ctx, p) })()
 	if several {
 		return p.share(ctx, shared, a.cfg.App)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/commands"
 	"github.com/drivetrain-go/drivetrain/framework"
-	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
@@ -284,23 +283,39 @@ func TestAnEntryWithoutACardIsRankedWithoutIt(t *testing.T) {
 	l.shows("best", framework.Query{Key: "go"}, `{"items":[{"rank":1,"key":"ann","score":1,"item":null}],"next":""}`)
 }
 
-func TestAFoldOfAKeyThatPanicsNamesTheEvent(t *testing.T) {
-	l := openGames(t)
-	l.play("go", "ann", "", 666)
-	_, err := l.app.Ask(context.Background(), "player", framework.Query{Key: "ann", Min: frameworktest.After(l.seen...)})
-	var unavailable *cluster.UnavailableError
-	if !errors.As(err, &unavailable) {
-		t.Fatalf("got %v, want it unavailable", err)
+// said returns what is wrong: why the application is not ready, and what is parked.
+func (l *library) said() string {
+	l.Helper()
+	all := l.app.Unready()
+	letters, err := l.app.DeadLetters(context.Background(), "", 100)
+	if err != nil {
+		l.Fatal(err)
 	}
-	why := strings.Join(l.app.Unready(), "; ")
-	for _, part := range []string{"view player: partition", `game.played of game/go, for the document "ann"`, "as asked"} {
-		if !strings.Contains(why, part) {
-			t.Errorf("not ready because of %q, which does not name %q", why, part)
+	for _, d := range letters {
+		all = append(all, d.View+" "+d.Key+": "+d.Error)
+	}
+	return strings.Join(all, "; ")
+}
+
+// says waits until all the parts are said.
+func (l *library) says(parts ...string) {
+	l.Helper()
+	for _, part := range parts {
+		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(l.said(), part); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				l.Fatalf("it is said %q, want %q", l.said(), part)
+			}
 		}
 	}
 }
 
-func TestWhatAnEventMayNotDoStopsItsViewByName(t *testing.T) {
+func TestAFoldOfAKeyThatPanicsNamesTheEvent(t *testing.T) {
+	l := openGames(t)
+	l.play("go", "ann", "", 666)
+	l.says("player ann: ", `game.played of game/go, for the document "ann"`, "as asked")
+}
+
+func TestWhatAnEventMayNotDoIsSaidByName(t *testing.T) {
 	many := make([]string, projections.MaxKeys+1)
 	for i := range many {
 		many[i] = fmt.Sprint(i)
@@ -336,11 +351,7 @@ func TestWhatAnEventMayNotDoStopsItsViewByName(t *testing.T) {
 		l := &library{T: t, app: app, clock: clock}
 		l.play("go", "ann", "", 1)
 		l.play("go", "ann", "", 1)
-		for deadline := time.Now().Add(10 * time.Second); !strings.Contains(strings.Join(app.Unready(), " "), want); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("not ready because of %v, want %q", app.Unready(), want)
-			}
-		}
+		l.says(want)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // topology begins what keeps a view: a source of the facts that read takes.
 func topology[T any](f framework.Following, read func(e *partition.Event, v *T) (bool, error)) (*stream.Topology, *stream.Stream[T]) {
-	t := &stream.Topology{Name: f.Generation.App + "." + f.Generation.View, Version: uint64(f.Generation.Number), Partitions: f.Partitions}
+	t := &stream.Topology{Name: f.Generation.App + "." + f.Generation.View, Version: uint64(f.Generation.Number), Partitions: f.Partitions, Park: f.Park}
 	return t, stream.FromEvents(t, &stream.Events[T]{Name: framework.Source, Topic: f.Topic, Group: stream.NoGroup, Decode: read})
 }
 

@@ -271,23 +271,6 @@ func TestSearchFindsWhatWasJustWritten(t *testing.T) {
 	}
 }
 
-func TestAFoldThatPanicsStopsItsViewWithTheEventNamed(t *testing.T) {
-	l := open(t)
-	l.do("book", "1", "put", `{"shelf":"a","title":"cursed"}`)
-	_, err := l.app.Ask(context.Background(), "book", framework.Query{Key: "1", Min: frameworktest.After(l.seen...)})
-	var unavailable *cluster.UnavailableError
-	if !errors.As(err, &unavailable) {
-		t.Fatalf("got %v, want it unavailable", err)
-	}
-	l.shows("everything", framework.Query{Key: "book.1"}, `{"kind":"book","id":"1","text":"cursed"}`)
-	why := strings.Join(l.app.Unready(), "; ")
-	for _, part := range []string{"view book: partition", "book.put of book/1", "as asked"} {
-		if !strings.Contains(why, part) {
-			t.Errorf("not ready because of %q, which does not name %q", why, part)
-		}
-	}
-}
-
 func TestAViewThatCannotWorkPanicsWithTheFix(t *testing.T) {
 	type untagged struct{ Title string }
 	fold := func(b book, _ projections.Event[bookFact]) book { return b }

@@ -224,6 +224,11 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 
 // topology declares the fold of the view's documents, and where they are kept.
 func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
+	if f.Park != nil && refolded[D]() != nil {
+		park := *f.Park
+		park.Refold = true // the codec would not bring a document back as it was before a fold that fails
+		f.Park = &park
+	}
 	t, facts := v.facts(f)
 	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", State: stateCodec[D](), Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
 	stream.Fill(docs, &stream.Store[*D]{

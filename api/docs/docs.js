@@ -181,7 +181,7 @@ function tryIt(op, shown) {
 
 function inside(op) {
   const shown = el('pre'), schema = bodyOf(op), good = Object.values(op.responses)[0]; // the lowest status
-  const form = tryIt(op, shown), back = good.content && good.content['application/json'].schema;
+  const form = tryIt(op, shown), back = good.content?.['application/json']?.schema;
   return el('div', {class: 'inside'},
     op.description && el('p', {class: 'about'}, op.description), params(op),
     el('div', {class: 'pair'},

@@ -54,6 +54,7 @@ func onScreen(t *testing.T, env []string, answers ...string) (shown string, got 
 }
 
 func TestOnATerminalProgressIsABar(t *testing.T) {
+	t.Parallel()
 	const (
 		begun = `{"items":[{"generation":2,"state":"building","done":5000,"end":20000,"lag":15000,"events_per_second":2500,"seconds_left":6}]}`
 		half  = `{"items":[{"generation":2,"state":"building","done":20000,"end":20000,"lag":20000,"events_per_second":2500,"seconds_left":8}]}`
@@ -80,6 +81,7 @@ func TestOnATerminalProgressIsABar(t *testing.T) {
 }
 
 func TestADumbTerminalHasLines(t *testing.T) {
+	t.Parallel()
 	const whole = `{"items":[{"generation":2,"state":"ready","done":20000,"end":20000}]}`
 	one := `{"items":[{"generation":2,"state":"building","done":5000,"end":20000,"lag":15000}]}`
 	shown, got := onScreen(t, []string{"TERM=dumb"}, one, whole)
@@ -91,6 +93,7 @@ func TestADumbTerminalHasLines(t *testing.T) {
 
 // An interrupt leaves the bar as it was, and says what to do.
 func TestABarThatIsInterruptedStays(t *testing.T) {
+	t.Parallel()
 	screen, program := terminal(t)
 	cmd := command(t, []string{"TERM=xterm"}, "view", "progress", "cards", "2", "--admin",
 		scripted(t, `{"items":[{"generation":2,"state":"building","done":5000,"end":20000,"lag":15000,"events_per_second":2500,"seconds_left":6}]}`))

@@ -24,6 +24,7 @@ type comparison struct {
 	Documents   [2]int64     `json:"documents"`
 	Entries     [2]int64     `json:"entries"`
 	Digests     [2]string    `json:"digests"`
+	Parked      [2]int64     `json:"parked"`
 	Position    string       `json:"position"`
 	Differences []difference `json:"differences"`
 }
@@ -43,11 +44,18 @@ func (c *comparison) print(out io.Writer, view string, number, limit int) error 
 		return err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "generation %d of %s differs from the one that is read, at %s:\n\n", number, view, at)
+	how := "differs from the one that is read"
+	if len(c.Differences) == 0 && c.Parked[1] > 0 {
+		how = "holds the same as the one that is read, but holds keys back that it cannot fold (drivetrain dead-letters list)"
+	}
+	fmt.Fprintf(&b, "generation %d of %s %s, at %s:\n\n", number, view, how, at)
 	rows := [][3]string{{"", "READ", fmt.Sprintf("GENERATION %d", number)},
 		{"documents", grouped(c.Documents[0]), grouped(c.Documents[1])},
 		{"entries of sets", grouped(c.Entries[0]), grouped(c.Entries[1])},
 		{"digest", c.Digests[0], c.Digests[1]}}
+	if c.Parked != [2]int64{} {
+		rows = append(rows, [3]string{"keys held back", grouped(c.Parked[0]), grouped(c.Parked[1])})
+	}
 	shown := c.Differences[:min(len(c.Differences), max(limit, 0))]
 	for i := range shown {
 		rows = append(rows, [3]string{})

@@ -230,7 +230,7 @@ func TestADamagedPartitionIsPrintedUpToTheDamageAndTheOthersWhole(t *testing.T) 
 
 func TestWhatIsNotUnderstoodIsOneLineAndCode2(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                                      `expected one of "log", "replay", "view", "version"`,
+		"":                                      `expected one of "log", "replay", "view", "dead-letters", "version"`,
 		"logs":                                  "logs",
 		"log":                                   "which log? give --data=DIR, or --brokers=HOST:PORT,... or KAFKA_BROKERS",
 		"log --data x --brokers y:1":            "--data and --brokers exclude each other",

@@ -5,6 +5,7 @@
 //	drivetrain log --brokers 127.0.0.1:9092 --app drivetribe --follow
 //	drivetrain replay --data ./drivetribe-data --file events.ndjson
 //	drivetrain view rebuild tribe-card --wait
+//	drivetrain dead-letters list
 //	drivetrain version
 //
 // It exits with 0, with 1 when it could not do what was asked, with 2 when it was
@@ -30,10 +31,11 @@ import (
 )
 
 type cli struct {
-	Log     logCommand     `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
-	Replay  replayCommand  `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
-	View    viewCommand    `cmd:"" help:"List views of a running application, rebuild them, compare, switch, roll back and retire generations."`
-	Version versionCommand `cmd:"" help:"Print the version of this program and of the formats that it reads."`
+	Log         logCommand         `cmd:"" help:"Print the log of a data folder or on Kafka, a JSON object per line, with what each record means."`
+	Replay      replayCommand      `cmd:"" help:"Write the events of a log to a file or to a topic of others, from a position, a time or the beginning."`
+	View        viewCommand        `cmd:"" help:"List views of a running application, rebuild them, compare, switch, roll back and retire generations."`
+	DeadLetters deadLettersCommand `cmd:"" help:"List, show and rule on events that a running application cannot fold."`
+	Version     versionCommand     `cmd:"" help:"Print the version of this program and of the formats that it reads."`
 }
 
 func main() {

@@ -177,8 +177,9 @@ func TestACompareThatFindsDifferencesShowsThemAndExitsWith3(t *testing.T) {
 
 // Whoever follows sees a line a second at most; who stops following stops nothing else.
 func TestARebuildWhoseFollowerIsInterruptedGoesOn(t *testing.T) {
+	t.Parallel() // it waits most of the time, as do the others that are
 	o := operate(t)
-	cmd := command(t, []string{"DRIVETRAIN_ADMIN=" + o.admin}, "view", "rebuild", "levels", "--rate", "25", "--wait")
+	cmd := command(t, []string{"DRIVETRAIN_ADMIN=" + o.admin}, "view", "rebuild", "levels", "--rate", "12", "--wait")
 	problems, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -284,6 +285,40 @@ func TestWhatAnOperatorGotWrongIsALineThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// Who breaks a command off is told what may have come of it.
+func TestACommandThatIsInterruptedSaysWhatIsKnown(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"compare levels 3": "the comparison was broken off; nothing has changed",
+		"switch levels 3":  "broken off before an answer: it may have been done; look with: drivetrain view list levels --admin http://",
+		"rebuild levels":   "it may have been done; look with: drivetrain view list levels --admin http://",
+		"retire levels 3":  "it may have been done; look with: drivetrain view list levels --admin http://",
+		"rollback levels":  "it may have been done; look with: drivetrain view list levels --admin http://",
+	} {
+		came := make(chan struct{})
+		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			close(came)
+			<-r.Context().Done()
+		}))
+		var problems strings.Builder
+		cmd := command(t, nil, append([]string{"view"}, append(strings.Fields(args), "--admin", s.URL)...)...)
+		cmd.Stderr = &problems
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		<-came
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Error(err)
+		}
+		_ = cmd.Wait()
+		if got := problems.String(); cmd.ProcessState.ExitCode() != 1 || !strings.HasPrefix(got, "drivetrain: ") || !strings.Contains(got, want) || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: code %d: %s, want %s", args, cmd.ProcessState.ExitCode(), got, want)
+		}
+		s.Close()
+	}
+}
+
 // scripted is an admin listener that answers one after the other, and the last for ever.
 func scripted(t *testing.T, answers ...string) string {
 	var mu sync.Mutex
@@ -305,6 +340,7 @@ func scripted(t *testing.T, answers ...string) string {
 const unwell = `{"type":"/problems/unavailable","title":"Not available now","detail":"the application is not running"}`
 
 func TestAFollowerOutlivesAnApplicationThatIsAwayForAWhile(t *testing.T) {
+	t.Parallel()
 	one := `{"items":[{"generation":1,"state":"read"},{"generation":2,"state":"building","done":10,"end":20000,"lag":20005,"events_per_second":9.7,"seconds_left":2000.4,"error":"partition 1:\nno room"}]}`
 	whole := `{"items":[{"generation":2,"state":"ready","done":20000,"end":20000}]}`
 	got := drivetrain(t, "view", "progress", "cards", "2", "--admin", scripted(t, one, unwell, unwell, one, whole))
@@ -316,7 +352,7 @@ func TestAFollowerOutlivesAnApplicationThatIsAwayForAWhile(t *testing.T) {
 			t.Errorf("it says\n%s\nwant\n%s", got.problems, want)
 		}
 	}
-	got = drivetrain(t, "view", "progress", "cards", "2", "--timeout", "900ms", "--admin", scripted(t, one, unwell))
+	got = drivetrain(t, "view", "progress", "cards", "2", "--timeout", "2s", "--admin", scripted(t, one, unwell))
 	went(t, got, 1, `drivetrain: not followed any more: Not available now \(503\)`)
 	got = drivetrain(t, "view", "progress", "cards", "2", "--admin", scripted(t, one, `{"items":[{"generation":2,"state":"retired"}]}`))
 	went(t, got, 1, "generation 2 of cards is retired")

@@ -122,7 +122,7 @@ func register(app *framework.App) {
 // greet says where Drivetribe is and what to do next.
 func greet(w io.Writer, public, admin net.Addr, o options) {
 	fmt.Fprintf(w, `Drivetribe  http://%[1]s        its API, described at http://%[1]s/docs
-            http://%[2]s        for operators: /metrics, /readyz
+            http://%[2]s        for operators: /docs, /metrics, /readyz
             data in %[3]s
 
 Try:  curl -H 'User: you' http://%[1]s/v1/post/hello/publish --json '{"tribe":"hikers","text":"Hello!"}'

@@ -387,8 +387,8 @@ func TestALongHistoryIsFoldedAgainInSeveralAttempts(t *testing.T) {
 	script(t, func(p *play) {
 		slow := &slowLog{Log: p.log.Connect()}
 		n := p.node(func(c *OwnerConfig) { c.Log = slow })
-		far := slices.Repeat([]string{"f"}, fetchSkip+100)
-		for i := range 80 { // events of a, so far apart that a run of records holds few
+		far := slices.Repeat([]string{"f"}, 2048+100) // beyond what an eventlog.Fetcher reads past
+		for i := range 80 {                           // events of a, so far apart that a run of records holds few
 			n.send(ask("a", 2*i+1, add("k"))).accepted(uint64(i + 1))
 			n.send(ask("b", 2*i+2, add(far...))).accepted(uint64((i + 1) * len(far)))
 		}

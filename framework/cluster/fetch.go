@@ -3,21 +3,17 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"sort"
 
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
 )
 
-// fetchSkip is how many records Fetch reads past rather than open a new reader.
-const fetchSkip = 2048
-
 // Fetch reads the events at the given ascending offsets, which a fold has found
 // valid.
 func Fetch(ctx context.Context, log eventlog.Log, topic string, part int32, offsets []int64) (events []partition.Event, err error) {
-	f := fetcher{log: log, topic: topic, part: part}
-	defer f.close()
+	f := newFetcher(log, topic, part)
+	defer f.Close()
 	events = make([]partition.Event, len(offsets))
 	for i, offset := range offsets {
 		if err := f.fetch(ctx, offset, &events[i]); err != nil {
@@ -27,86 +23,41 @@ func Fetch(ctx context.Context, log eventlog.Log, topic string, part int32, offs
 	return events, nil
 }
 
-// fetcher reads records at ascending offsets, each once, in one go.
+// fetcher reads events by their offsets, those that ascend in one go.
 type fetcher struct {
-	log     eventlog.Log
-	topic   string
-	part    int32
-	reader  eventlog.Reader
-	run     []eventlog.Record // what the reader has brought, behind the record fetched last
-	next    int64             // of the reader
+	eventlog.Fetcher
 	decoder event.Decoder
+}
+
+func newFetcher(log eventlog.Log, topic string, part int32) *fetcher {
+	return &fetcher{Fetcher: eventlog.Fetcher{Log: log, Topic: topic, Partition: part}}
 }
 
 // fetch reads one event.
 func (f *fetcher) fetch(ctx context.Context, offset int64, e *partition.Event) error {
-	r, err := f.at(ctx, offset)
+	r, err := f.At(ctx, offset)
 	if err != nil {
 		return err
 	}
 	*e = partition.Event{Offset: offset, Key: r.Key, Data: r.Value}
 	if err := f.decoder.Decode(r.Header, &e.Envelope); err != nil {
-		return f.wrap("decode", offset, err)
+		return f.foreign(offset, err)
 	}
 	return nil
 }
 
 // fact reads no more of an event than its type and payload.
 func (f *fetcher) fact(ctx context.Context, offset int64) (name string, data []byte, err error) {
-	r, err := f.at(ctx, offset)
+	r, err := f.At(ctx, offset)
 	if err != nil {
 		return "", nil, err
 	}
 	if name, err = f.decoder.TypeOf(r.Header); err != nil {
-		return "", nil, f.wrap("decode", offset, err)
+		return "", nil, f.foreign(offset, err)
 	}
 	return name, r.Value, nil
 }
 
-func (f *fetcher) wrap(act string, offset int64, err error) error {
-	return fmt.Errorf("%s %s, partition %d, offset %d: %w", act, f.topic, f.part, offset, err)
-}
-
-func (f *fetcher) at(ctx context.Context, offset int64) (*eventlog.Record, error) {
-	for len(f.run) == 0 || f.run[len(f.run)-1].Offset < offset {
-		if err := f.read(ctx, offset); err != nil {
-			return nil, f.wrap("read", offset, err)
-		}
-	}
-	i := 0
-	if f.run[0].Offset != offset { // most often it is the next one
-		i = sort.Search(len(f.run), func(i int) bool { return f.run[i].Offset >= offset })
-	}
-	r := &f.run[i]
-	if r.Offset != offset {
-		return nil, f.wrap("read", offset, eventlog.ErrOffset)
-	}
-	f.run = f.run[i+1:]
-	return r, nil
-}
-
-// read takes the next run, from offset on if what lies before is too much to be read
-// past.
-func (f *fetcher) read(ctx context.Context, offset int64) error {
-	if f.reader == nil || offset < f.next || offset-f.next > fetchSkip {
-		f.close()
-		reader, err := f.log.Read(f.topic, f.part, offset)
-		if err != nil {
-			return err
-		}
-		f.reader, f.next = reader, offset
-	}
-	run, err := f.reader.Next(ctx)
-	if err != nil {
-		return err
-	}
-	f.run, f.next = run, run[len(run)-1].Offset+1
-	return nil
-}
-
-func (f *fetcher) close() {
-	if f.reader != nil {
-		f.reader.Close()
-		f.reader = nil
-	}
+func (f *fetcher) foreign(offset int64, err error) error {
+	return fmt.Errorf("decode %s, partition %d, offset %d: %w", f.Topic, f.Partition, offset, err)
 }

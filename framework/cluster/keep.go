@@ -313,9 +313,9 @@ func (o *Owner) resume(ctx context.Context, head []byte) error {
 	last := v.units.Fold().Next() - 1
 	within, cancel := context.WithTimeout(ctx, o.cfg.AppendTimeout)
 	defer cancel()
-	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer f.close()
-	r, err := f.at(within, last)
+	f := eventlog.Fetcher{Log: o.cfg.Log, Topic: o.cfg.Topic, Partition: o.cfg.Partition}
+	defer f.Close()
+	r, err := f.At(within, last)
 	switch {
 	case err != nil && !errors.Is(err, eventlog.ErrOffset):
 		o.unread = err

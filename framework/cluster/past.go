@@ -49,8 +49,8 @@ type AsOf struct {
 // commit is the offset at which the event took effect, that of its commit's last.
 // Errors: f's, or the log's.
 func (o *Owner) Walk(ctx context.Context, trail Trail, as AsOf, f func(e *partition.Event, commit int64) error) error {
-	read := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer read.close()
+	read := newFetcher(o.cfg.Log, o.cfg.Topic, o.cfg.Partition)
+	defer read.Close()
 	var commit []partition.Event // as far as it was read
 	for _, offset := range trail.offsets.all {
 		if as.Offset >= 0 && offset > as.Offset {

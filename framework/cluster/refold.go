@@ -36,11 +36,11 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	if a.half == nil {
 		a.half, a.done = a.kind.Zero(), 0
 	}
-	f := fetcher{log: o.cfg.Log, topic: o.cfg.Topic, part: o.cfg.Partition}
-	defer f.close()
+	f := newFetcher(o.cfg.Log, o.cfg.Topic, o.cfg.Partition)
+	defer f.Close()
 	h := newPast(a.kind)
 	for offsets := a.offsets.list(uint64(a.done), a.offsets.count); len(offsets) > 0; {
-		unread := h.fetch(ctx, &f, offsets[:min(len(offsets), decodeTogether)])
+		unread := h.fetch(ctx, f, offsets[:min(len(offsets), decodeTogether)])
 		h.decode()
 		for i := range h.events {
 			if err := h.fold(a.half, &h.events[i]); err != nil {

@@ -136,6 +136,7 @@ func (a *attempt) open() error {
 	if err := a.aim(); err != nil {
 		return err
 	}
+	a.tellOfParking()
 	a.progressed = a.cfg.Clock.Now()
 	reader, err := a.reader()
 	if err != nil {

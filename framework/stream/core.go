@@ -26,6 +26,7 @@ type core struct {
 	// shelves are what fills its stores.
 	shelves []*shelf
 
+	parking   *parking      // what it holds back; nil: it stops where an element cannot be folded
 	operators []operator    // by number
 	kept      []keyedStates // what the frames of a snapshot hold: of the operators, by number, and behind them of the judge
 	made      map[any]any
@@ -76,13 +77,18 @@ type shape struct {
 	outs    []int // of each way out
 	sources int   // tasks that write to its topic, if that is a shuffle, and tell watermarks
 	tables  *tables
-	parts   []storePart // of the stores; nil: new ones
-	topicID string      // of the stage's own topic, as a task has found it; empty: not yet, or the log has none
+	parts   []storePart       // of the stores; nil: new ones
+	careful bool              // see undo
+	known   map[callID]string // see parking
+	topicID string            // of the stage's own topic, as a task has found it; empty: not yet, or the log has none
 }
 
 // newCore returns a task's core, empty.
 func newCore(s *stage, part int32, around shape) *core {
 	c := &core{stage: s, part: part, made: make(map[any]any), mark: partition.NoMark, maxTime: math.MinInt64, tellAt: math.MaxInt64, sources: around.sources, tables: around.tables, topicID: around.topicID}
+	if s.of.Park != nil && !s.timeless {
+		c.parking = newParking(c, *s.of.Park, around)
+	}
 	for i, o := range s.outs {
 		c.outs = append(c.outs, newGroup(c, o, around.outs[i], around.inputs))
 	}
@@ -102,6 +108,9 @@ func newCore(s *stage, part int32, around shape) *core {
 	}
 	if j, ok := c.judge.(interface{ keyed() keyedStates }); ok {
 		c.kept = append(c.kept, j.keyed())
+	}
+	if c.parking != nil {
+		c.kept = append(c.kept, c.parking.shelve(len(c.kept)))
 	}
 	c.scheduleTell()
 	return c
@@ -124,7 +133,7 @@ func (c *core) feed(records []eventlog.Record) error {
 		if r.Offset < c.next {
 			continue
 		}
-		c.offset, c.index = r.Offset, 0
+		c.begins(r.Offset)
 		if err := c.judge.step(c, r); err != nil {
 			return fmt.Errorf("record %d@%d of %s: %w", c.part, r.Offset, c.stage.input(), err)
 		}
@@ -136,8 +145,19 @@ func (c *core) feed(records []eventlog.Record) error {
 	return nil
 }
 
-// input folds one element of the record under way.
-func (c *core) input(f func([]byte) error, key []byte, time int64, payload []byte) error {
+// begins begins with a record.
+func (c *core) begins(offset int64) {
+	c.offset, c.index = offset, 0
+	if c.parking != nil {
+		c.parking.tries = 0
+	}
+}
+
+// input folds one element of the record under way, which lies at an offset by itself.
+func (c *core) input(f func([]byte) error, key []byte, time int64, payload []byte, at int64) error {
+	if c.parking != nil {
+		return c.parking.input(f, key, time, payload, at)
+	}
 	c.key, c.time = key, time
 	if err := f(payload); err != nil {
 		return err
@@ -150,6 +170,11 @@ func (c *core) input(f func([]byte) error, key []byte, time int64, payload []byt
 func (c *core) finish() error {
 	if c.fault != nil {
 		return c.fault
+	}
+	if c.parking != nil {
+		if err := c.parking.put(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case len(c.calls) > 1 && c.planted == plantOrder:
@@ -231,10 +256,7 @@ func (c *core) advance(mark int64) error {
 			return fmt.Errorf("one input fired %d timers: does OnTimer set a timer that is due at once, for ever?", maxFired)
 		}
 		a := c.alarms.pop()
-		if err := c.operators[a.operator].fire(&a); err != nil {
-			return err
-		}
-		if err := c.finish(); err != nil {
+		if err := c.fire(&a); err != nil {
 			return err
 		}
 	}
@@ -242,6 +264,17 @@ func (c *core) advance(mark int64) error {
 		c.tell()
 	}
 	return nil
+}
+
+// fire calls a timer that is due.
+func (c *core) fire(a *alarm) error {
+	if c.parking != nil {
+		return c.parking.fire(a)
+	}
+	if err := c.operators[a.operator].fire(a); err != nil {
+		return err
+	}
+	return c.finish()
 }
 
 // maxFired bounds the timers that one input fires.

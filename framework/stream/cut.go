@@ -133,4 +133,7 @@ func (c *core) wake() {
 	for _, o := range c.operators {
 		o.wake()
 	}
+	if c.parking != nil {
+		c.parking.wake()
+	}
 }

@@ -147,6 +147,7 @@ func (d *doing[T]) Check(context.Context) error { return nil }
 // deliver calls Do until it succeeds, fails for good, or ctx ends.
 func (d *doing[T]) deliver(ctx context.Context, e *due[T]) error {
 	pause := clock.Backoff{Least: leastPause, Most: mostPause}
+	stalled := StalledError{Key: e.key, Partition: d.partition, Offset: e.offset}
 	for {
 		err := d.attempt(ctx, e)
 		switch {
@@ -156,10 +157,15 @@ func (d *doing[T]) deliver(ctx context.Context, e *due[T]) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-		err = fmt.Errorf("%s at %d@%d: %w", e.key, d.partition, e.offset, err)
+		stalled.Err = err
 		if final := (*finalError)(nil); errors.As(err, &final) {
-			return err
+			return &stalled
 		}
+		if stalled.Attempts++; stalled.Since.IsZero() {
+			stalled.Since = d.cfg.Clock.Now().UTC()
+		}
+		now := stalled
+		err = &now
 		wait := pause.Next(d.cfg.Clock)
 		d.report(err)
 		d.logger().Warn("effect failed, its partition waits", "err", err, "pause", wait)
@@ -168,6 +174,24 @@ func (d *doing[T]) deliver(ctx context.Context, e *due[T]) error {
 		}
 	}
 }
+
+// StalledError is what a delivery's task shows in its status while Do fails for an
+// element: the partition waits for it.
+type StalledError struct {
+	Key       string
+	Partition int32
+	Offset    int64     // of the element's record
+	Since     time.Time // when it failed first
+	Attempts  int
+	Err       error // of the last one
+}
+
+func (e *StalledError) Error() string {
+	return fmt.Sprintf("%s at %d@%d: %v", e.Key, e.Partition, e.Offset, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *StalledError) Unwrap() error { return e.Err }
 
 // attempt calls Do once. A panic is an error like any other: what it met may pass.
 func (d *doing[T]) attempt(ctx context.Context, e *due[T]) (err error) {

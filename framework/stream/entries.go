@@ -84,6 +84,7 @@ func (m *MapState[V]) start(c *core, number int) mapOfTask {
 	return once(c, m, func() *entries[V] {
 		e := &entries[V]{core: c, states: newStates(number, m.name, m.codec.orJSON()), keys: make(map[string]*members)}
 		e.states.check = checkFull
+		e.states.undoing(c, e)
 		c.place(number, e)
 		return e
 	})
@@ -269,10 +270,7 @@ func (e *entries[V]) wake() {
 		key, name := split(u.key)
 		of := e.join(key, i)
 		if n, ok := number(name); ok {
-			of.last = max(of.last, n)
-			if of.first == 0 || n < of.first {
-				of.first = n
-			}
+			of.reach(n)
 		}
 	}
 }

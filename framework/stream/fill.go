@@ -118,13 +118,19 @@ func fillShelf[T any](in *Stream[T], n int) {
 		shelf := c.shelves[n]
 		part := shelf.part.(Part[T])
 		var e Element
+		put := func(v T) error {
+			shelf.added++
+			e = Element{Key: c.key, Time: time.Unix(0, c.time).UTC(), Offset: c.offset}
+			return part.Put(&e, v)
+		}
+		if c.parking != nil {
+			put = parkedPut(c.parking, put)
+		}
 		return func(v T) error {
 			if c.offset < shelf.mark {
 				return nil // it is there
 			}
-			shelf.added++
-			e = Element{Key: c.key, Time: time.Unix(0, c.time).UTC(), Offset: c.offset}
-			return part.Put(&e, v)
+			return put(v)
 		}
 	})
 }

@@ -223,8 +223,11 @@ func (c *core) states() (map[string]string, error) {
 			return nil, err
 		}
 		name := "" // of what the judge keeps
-		if n < len(c.stage.operators) {
+		switch {
+		case n < len(c.stage.operators):
 			name = c.stage.operators[n]
+		case c.parking != nil && n == c.parking.keys.number:
+			name = "\x00parked"
 		}
 		out[name+"\x00"+string(key)] = string(unit)
 	}

@@ -39,6 +39,13 @@ const (
 	plantArrival                     // of two prices of one time, the first one stands
 	plantTaskBeat                    // an idle task, not the owner, says that time has passed
 	plantOldBeat                     // a heartbeat of an earlier owner moves the watermark
+	plantParkedOn                    // what comes under a parked key is folded
+	plantParkedLost                  // what is parked is left out of a snapshot
+	plantNoUndo                      // what a failed call has changed stays
+	plantAnyVersion                  // a ruling on another version's keys is obeyed
+	plantRuledTwice                  // a ruling is obeyed whatever event it is about
+	plantNewestFirst                 // what is parked is folded again in another order
+	plantParkedTimers                // a timer of a parked key fires
 )
 
 // takes reports whether a record that is void for a reason is taken all the same.

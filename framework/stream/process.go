@@ -97,6 +97,7 @@ func declare[S, In, Out any](s *stage, p *Process[S, In, Out]) (number int) {
 
 func (p *Process[S, In, Out]) start(c *core, number int, emitted *Stream[Out]) *Context[S, Out] {
 	w := &Context[S, Out]{core: c, states: newStates(number, p.Name, p.State.orJSON()), emitted: emitted.sink(c), ttl: int64(p.TTL), at: -1}
+	w.states.undoing(c, w.states)
 	if p.OnTimer != nil {
 		w.onTimer = func(t Timer) error { return p.OnTimer(w, t) }
 	}
@@ -328,5 +329,7 @@ type operator interface {
 	keyed() keyedStates
 	fire(*alarm) error
 	wake()
+	rouse(key []byte)                     // sets the alarms of a key's timers
+	cancel(*alarm) error                  // takes a timer away
 	look(key string, v any) (bool, error) // see Simulation.State
 }

@@ -90,6 +90,9 @@ func NewRunner(t *Topology, cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := t.Park.check(); err != nil {
+		return nil, fmt.Errorf("topology %s: %w", t.Name, err)
+	}
 	if len(t.stages) == 0 {
 		return nil, fmt.Errorf("topology %s has no source; begin with stream.From", t.Name)
 	}

@@ -57,7 +57,9 @@ func (s *Simulation) calm(l *life) (moved bool) {
 		s.revive()
 		return true
 	}
-	moved = s.feed(l, 1000) || moved
+	if moved = s.feed(l, 1000) || moved; l.ended {
+		return true
+	}
 	moved = s.pump(l) || moved
 	moved = s.fill(l) || moved
 	return s.transact(l) || moved

@@ -72,8 +72,8 @@ func judgeSimulation(s *Simulation, store *simStore, counts map[string]int) *jud
 	logs := s.logs
 	var main, totals []accepted
 	for p := range simShuffles {
-		main = append(main, accept(logs[mainTopic][p], 6, counts))
-		totals = append(totals, accept(logs[totalsTopic][p], simShuffles, counts))
+		main = append(main, accept(logs[mainTopic][p], simVersion, 6, counts))
+		totals = append(totals, accept(logs[totalsTopic][p], simVersion, simShuffles, counts))
 	}
 	for p, log := range logs["clicks"] {
 		feds := outsideOf(log, func(v string) int64 { return number64(strings.Split(v, " ")[2]) })

@@ -100,9 +100,9 @@ type accepted struct {
 	written map[[2]uint64][]written // by source
 }
 
-// accept applies the rule of numbers, and counts the verdicts. tasks is how many
-// write to the shuffle.
-func accept(log []eventlog.Record, tasks int, counts map[string]int) accepted {
+// accept applies the rule of numbers to what a version has written, and counts the
+// verdicts. tasks is how many write to the shuffle.
+func accept(log []eventlog.Record, version uint64, tasks int, counts map[string]int) accepted {
 	a := accepted{written: map[[2]uint64][]written{}}
 	marks, mark := map[[2]uint64]int64{}, int64(oracleNoMark)
 	for _, r := range log {
@@ -112,7 +112,7 @@ func accept(log []eventlog.Record, tasks int, counts map[string]int) accepted {
 		switch {
 		case !ok:
 			counts["verdict foreign"]++
-		case d.fold != simVersion:
+		case d.fold != version:
 			counts["verdict other fold"]++
 		case d.number < next:
 			counts["verdict duplicate"]++

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -130,6 +131,9 @@ type simCut struct {
 func Simulate(t *Topology, cfg SimulationConfig) *Simulation {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
+	}
+	if err := t.Park.check(); err != nil {
+		panic(fmt.Errorf("simulate %s: %w", t.Name, err))
 	}
 	s := &Simulation{topology: t, cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), counts: make(map[string]int),
 		logs: make(map[string][][]eventlog.Record), nodes: make([]node, cfg.Nodes)}
@@ -326,6 +330,11 @@ func (s *Simulation) core(t *simTask) *core {
 	around.tables = s.tables
 	c := newCore(t.stage, t.part, around)
 	c.planted, c.rng = s.planted, s.rng
+	if c.parking != nil {
+		at := func(offset int64) (*eventlog.Record, error) { return &s.logs[t.stage.input()][t.part][offset], nil }
+		c.parking.records = func() (func(int64) (*eventlog.Record, error), func()) { return at, func() {} }
+		c.parking.told = func(parkedEvent) { s.counts["event parked"]++ }
+	}
 	return c
 }
 
@@ -381,9 +390,22 @@ func (s *Simulation) feed(l *life, n int) bool {
 		return false
 	}
 	if err := l.core.feed(run); err != nil {
-		s.fail(err)
+		s.failed(l, err)
 	}
 	return true
+}
+
+// failed takes in that a life cannot go on: it may be that it has only to be careful
+// from now on.
+func (s *Simulation) failed(l *life, err error) {
+	var unsure *unsureError
+	if !errors.As(err, &unsure) {
+		s.fail(err)
+		return
+	}
+	s.counts["task careful"]++
+	l.task.around.heed(unsure, l.task.stage.of.Park)
+	s.end(l)
 }
 
 // pump sends a batch of each box that has one.

@@ -98,20 +98,25 @@ type outside struct {
 }
 
 func (j *outside) step(c *core, r *eventlog.Record) error {
-	j.record.Offset, j.record.Key, j.record.Value, j.record.Headers = r.Offset, r.Key, r.Value, r.Header
-	j.record.Time = time.Time{}
-	if r.At > 0 {
-		j.record.Time = time.UnixMilli(r.At).UTC()
-	}
+	j.show(r)
 	if j.mark != nil {
 		if at, ok := j.mark(&j.record); ok {
 			return c.pass(at.UnixNano(), j.late)
 		}
 	}
-	if err := c.input(j.take, r.Key, 0, r.Value); err != nil {
+	if err := c.input(j.take, r.Key, 0, r.Value, c.offset); err != nil {
 		return err
 	}
 	return c.pass(c.maxTime, j.late)
+}
+
+// show makes a record the one that is decoded.
+func (j *outside) show(r *eventlog.Record) {
+	j.record.Offset, j.record.Key, j.record.Value, j.record.Headers = r.Offset, r.Key, r.Value, r.Header
+	j.record.Time = time.Time{}
+	if r.At > 0 {
+		j.record.Time = time.UnixMilli(r.At).UTC()
+	}
 }
 
 // pass lets the time of a source become at, if that is later than before.
@@ -179,6 +184,7 @@ type commits struct {
 	versions *versions
 	event    *partition.Event
 	take     func([]byte) error
+	decoder  event.Decoder // of what is read again
 }
 
 func newCommits(c *core, late int64) *commits {
@@ -203,11 +209,20 @@ func (j *commits) step(c *core, r *eventlog.Record) error {
 		j.event = &got.Events[i]
 		at := j.event.Time.UnixNano()
 		c.maxTime = max(c.maxTime, at)
-		if err := c.input(j.take, j.event.Key, at, j.event.Data); err != nil {
+		if err := j.one(c, at); err != nil {
 			return fmt.Errorf("%s of %s: %w", j.event.Type, j.event.Key, err)
 		}
 	}
 	return c.pass(c.maxTime, j.late)
+}
+
+// one folds the event under way.
+func (j *commits) one(c *core, at int64) error {
+	if isRuling(j.event) {
+		c.time = at
+		return c.ruled(j.event.Data)
+	}
+	return c.input(j.take, j.event.Key, at, j.event.Data, j.event.Offset)
 }
 
 // void does nothing, as what is void does; but for a planted bug.
@@ -325,10 +340,15 @@ func (j *shuffled) step(c *core, r *eventlog.Record) error {
 	}
 	d := &j.header
 	switch {
+	case d.Port == rulingPort:
+		c.time = d.Time
+		if err := c.ruled(r.Value); err != nil {
+			return fmt.Errorf("ruling: %w", err)
+		}
 	case d.Port > uint64(len(j.ports)):
 		return fmt.Errorf("%w: input %d of %s, which has %d; raise Topology.Version when the operators change", event.ErrNewer, d.Port, c.stage.name, len(j.ports))
 	case d.Port > 0:
-		if err := c.input(j.ports[d.Port-1], r.Key, d.Time, r.Value); err != nil {
+		if err := c.input(j.ports[d.Port-1], r.Key, d.Time, r.Value, r.Offset); err != nil {
 			return fmt.Errorf("element of %v: %w", d.Source, err)
 		}
 	}

@@ -35,6 +35,9 @@ type states[S any] struct {
 	at      int32 // next of the list, or of all, to be encoded
 	graves  map[string]struct{}
 	frames  *frames
+
+	undo   *undo  // nil: changes are never taken back
+	undoer undoer // what takes them back
 }
 
 // keyedStates is states whatever their type, or something else that frames hold.
@@ -103,6 +106,7 @@ func (s *states[S]) findAt(key []byte, at *int32) int32 {
 
 // make gives a key that has none a unit.
 func (s *states[S]) make(key string) int32 {
+	_ = s.note(key, nil) // there is nothing to be encoded
 	var i int32
 	if n := len(s.free); n > 0 {
 		i, s.free = s.free[n-1], s.free[:n-1]
@@ -122,6 +126,9 @@ func (s *states[S]) make(key string) int32 {
 // change is to be called before a unit changes.
 func (s *states[S]) change(i int32) error {
 	u := s.unit(i)
+	if err := s.note(u.key, u); err != nil {
+		return err
+	}
 	var err error
 	if s.frames == nil || s.frames.planted != plantNoSave {
 		err = s.save(u)
@@ -145,6 +152,9 @@ func (s *states[S]) save(u *unit[S]) error {
 // remove takes a key's unit away.
 func (s *states[S]) remove(i int32) error {
 	u := s.unit(i)
+	if err := s.note(u.key, u); err != nil {
+		return err
+	}
 	if s.frames == nil || s.frames.planted != plantGraves {
 		if err := s.save(u); err != nil {
 			return err
@@ -249,18 +259,7 @@ func (s *states[S]) load(key string, data []byte) error {
 	}
 	u := s.unit(i)
 	*u = unit[S]{key: key, cut: s.epoch, live: true}
-	r := packed.Read(data)
-	u.seen = r.Signed()
-	for range r.Count(2) {
-		u.timers = append(u.timers, timer{r.Signed(), string(r.Bytes())})
-	}
-	if r.Bad() {
-		return fmt.Errorf("state of %s under key %q: %w", s.name, key, errMangled)
-	}
-	if err := s.codec.Decode(r.Rest(), &u.state); err != nil {
-		return fmt.Errorf("decode the state of %s under key %q: %w", s.name, key, err)
-	}
-	return nil
+	return s.fill(u, data)
 }
 
 // all yields the units in the order of their places.

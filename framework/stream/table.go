@@ -118,7 +118,7 @@ func (j *pins) end(c *core) error {
 	if j.open = nil; r == nil {
 		return nil
 	}
-	return c.input(j.take, r.Key, r.At*int64(time.Millisecond), nil)
+	return c.input(j.take, r.Key, r.At*int64(time.Millisecond), nil, r.Offset)
 }
 
 func (j *pins) appendSnapshot(b []byte) []byte            { return b }

@@ -28,6 +28,9 @@ type Task struct {
 	opened bool  // they were
 	caught bool  // it has reached the end of its input once: Config.Rate does not hold any more
 
+	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
+	everParked atomic.Int64            // events
+
 	waiting atomic.Int32  // callers in Wait
 	waits   chan struct{} // tells Watch of one; holds one
 
@@ -162,6 +165,9 @@ func (t *Task) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			t.update(func(s *TaskStatus) { s.Held = false })
 			return
+		}
+		if t.unsure(err) {
+			continue
 		}
 		final := permanent(err)
 		t.update(func(s *TaskStatus) { s.Err, s.Final, s.Held = err, final, false })

@@ -27,6 +27,9 @@ type Topology struct {
 	// shuffles that it does not write to otherwise are told; default 1 s. Windows
 	// close by so much later at most. Another value needs another Version.
 	MarkEvery time.Duration
+	// Park lets the tasks go on where an element cannot be folded, without its key.
+	// Default: a task stops there for good.
+	Park *Park
 
 	stages []*stage
 	names  map[string]bool

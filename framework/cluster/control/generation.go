@@ -86,6 +86,12 @@ type Held struct {
 	Generation int      `json:"generation"`
 	Partition  int32    `json:"partition"`
 	Next       int64    `json:"next"`
+
+	// Derived is the end of the generation's shuffle at the same partition, as far as it
+	// is folded and written; 0: nothing is, or there is no shuffle. Parked is how many
+	// keys it holds back of both, as of Next and Derived.
+	Derived int64 `json:"derived,omitempty"`
+	Parked  int   `json:"parked,omitempty"`
 }
 
 // Released says that a cut is over. It takes effect only if the cut stands.

@@ -36,7 +36,8 @@ func TestACutSaysWhereItHolds(t *testing.T) {
 		"nor once a generation is retired": {[]eventlog.Record{held(1, 3, 0, 9), retired(4)}, -1, true},
 	} {
 		f := folded(t, append(both[:len(both):len(both)], row.then...)...)
-		next, ok := f.Held(id(1), 4, 0)
+		h, ok := f.Held(id(1), 4, 0)
+		next := h.Next
 		if !ok {
 			next = -1
 		}

@@ -172,7 +172,7 @@ func (f *Fold) cut(r *eventlog.Record) bool {
 	if slices.Contains(f.released, c.ID) || f.standing(c.ID) >= 0 {
 		return false
 	}
-	f.cuts = append(f.cuts, standing{c, make(map[place]int64)})
+	f.cuts = append(f.cuts, standing{c, make(map[place]Held)})
 	f.cuts = latest(f.cuts, MaxCuts)
 	return true
 }
@@ -180,7 +180,7 @@ func (f *Fold) cut(r *eventlog.Record) bool {
 // standing is a cut with where it has stopped what.
 type standing struct {
 	Cut
-	held map[place]int64
+	held map[place]Held
 }
 
 // place is one partition of a generation.
@@ -196,10 +196,10 @@ func (f *Fold) hold(r *eventlog.Record) bool {
 	if !ok || i < 0 || !slices.Contains(f.cuts[i].Generations, h.Generation) {
 		return false
 	}
-	if least, in := f.cuts[i].At[h.Partition]; !in || h.Next < least {
+	if least, in := f.cuts[i].At[h.Partition]; !in || h.Next < least || h.Derived < 0 || h.Parked < 0 {
 		return false
 	}
-	f.cuts[i].held[place{h.Generation, h.Partition}] = h.Next
+	f.cuts[i].held[place{h.Generation, h.Partition}] = h
 	return true
 }
 
@@ -208,13 +208,13 @@ func (f *Fold) standing(id event.ID) int {
 	return slices.IndexFunc(f.cuts, func(c standing) bool { return c.ID == id })
 }
 
-// Held returns the offset of the first event that a generation does not hold of a
-// partition, where a cut has stopped it; ok is false as long as it has not.
-func (f *Fold) Held(cut event.ID, generation int, partition int32) (next int64, ok bool) {
+// Held returns where a cut has stopped a generation at a partition, as it was said
+// last; ok is false as long as it has not.
+func (f *Fold) Held(cut event.ID, generation int, partition int32) (h Held, ok bool) {
 	if i := f.standing(cut); i >= 0 {
-		next, ok = f.cuts[i].held[place{generation, partition}]
+		h, ok = f.cuts[i].held[place{generation, partition}]
 	}
-	return next, ok
+	return h, ok
 }
 
 // release ends a cut.
