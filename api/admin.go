@@ -20,6 +20,7 @@ func (s *server) operators() *operators {
 	o.addHealth()
 	o.addMembers()
 	o.addGenerations()
+	o.addOrigins()
 	o.addDeadLetters()
 	o.addMetrics()
 	o.addPages(o.mux, o.spec, true)

@@ -31,6 +31,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
@@ -55,6 +56,7 @@ type app interface {
 	Switch(ctx context.Context, view string, number int, s framework.Switch) error
 	Rollback(ctx context.Context, view string, by string) (number int, err error)
 	Retire(ctx context.Context, view string, number int, by string) error
+	Explain(ctx context.Context, view, key string, e framework.Explain) (framework.Explanation, error)
 	DeadLetters(ctx context.Context, after string, limit int) ([]framework.DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (framework.DeadLetter, []stream.Letter, error)
 	Rule(ctx context.Context, id string, act stream.Act, reason, by string) (framework.Ruled, error)
@@ -62,6 +64,7 @@ type app interface {
 	Execute(ctx context.Context, c framework.Call) (cluster.Result, error)
 	StateAsOf(ctx context.Context, aggregate, id string, q framework.StateQuery) (cluster.State, error)
 	History(ctx context.Context, aggregate, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error)
+	Held(ctx context.Context, age time.Duration) (eventlog.Positions, error)
 	Ask(ctx context.Context, view string, q framework.Query) (framework.Answer, error)
 	Notify(view string, q framework.Query, c chan<- struct{}) (forget func(), err error)
 }
@@ -94,8 +97,9 @@ func Handler(a *framework.App, options ...Option) http.Handler {
 }
 
 // Admin returns the operators' API of a: /v1/members with the processes and what
-// each owns, /v1/views with the generations of views and what is done with them,
-// /v1/dead-letters with the events that cannot be folded, /metrics for Prometheus, /debug/pprof, /healthz and /readyz; /openapi.json
+// each owns, /v1/views with the generations of views, what is done with them and what
+// their documents come from, /v1/dead-letters with the events that cannot be folded,
+// /metrics for Prometheus, /debug/pprof, /healthz and /readyz; /openapi.json
 // describes it, and /docs shows that. It answers only requests whose Host is a
 // loopback name or address, that of [AdminAddr], or the address on which the
 // connection arrived, and whose Origin, if any, is the same; others get 403, so that

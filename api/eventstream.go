@@ -113,7 +113,9 @@ func (v *viewDoor) live(parse func(*http.Request) (framework.Query, error)) hand
 		if err != nil {
 			return err
 		}
-		q.Min = q.Min.Join(last.positions)
+		if q.Min, err = v.noOlder(r, q.Min.Join(last.positions)); err != nil {
+			return err
+		}
 		select {
 		case v.showing <- struct{}{}:
 			defer func() { <-v.showing }()

@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/projections"
 )
 
@@ -132,7 +133,7 @@ func (s *spec) state(t framework.Aggregate) *huma.Operation {
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}", OperationID: "get_" + name + "_state", Tags: []string{name},
 		Summary:     "Read " + article(name),
 		Description: "Answers with the state that its events fold to, by now or as of a version, a time or a position.",
-		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, consistencyParam,
+		Parameters: append([]*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, maxStalenessParam, consistencyParam,
 			headerParam("If-None-Match", "ETags that the client has; one of them is answered with 304.", &huma.Schema{Type: huma.TypeString})}, momentParams()...),
 		Responses: answers(ok("The state.", schema, etagHeader, positionHeader), queryProblems(notFound, broken, notOwner)...),
 	}
@@ -147,7 +148,7 @@ func (s *spec) events(t framework.Aggregate) *huma.Operation {
 		Method: http.MethodGet, Path: "/v1/" + name + "/{id}/events", OperationID: "get_" + name + "_events", Tags: []string{name},
 		Summary:     "Read the events of " + article(name),
 		Description: "Answers with its history, oldest first. Without next there are no more, so far. An event's type and data are as they would be written today.",
-		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam,
+		Parameters: []*huma.Param{s.idParam("id", "Of the "+name), minPositionParam, maxStalenessParam,
 			queryParam("after", "The version behind which to begin: the next of the page before.", number(0, nil, 0)),
 			queryParam("limit", "The most events to answer with.", number(1, ptr(float64(maxEvents)), 100))},
 		Responses: answers(ok("A page of events.", s.history(t), positionHeader), queryProblems(notFound, broken, notOwner)...),
@@ -215,29 +216,54 @@ func (s *spec) ranking(v framework.View) *huma.Operation {
 			queryParam("limit", "The most entries to answer with.", number(1, ptr(float64(maxLimit)), 20))}, notFound))
 }
 
-// search describes a view that is asked by words.
+// search describes a view that is asked by words and fields.
 func (s *spec) search(v framework.View) *huma.Operation {
 	page := object(map[string]*huma.Schema{
 		"items": {Type: huma.TypeArray, Items: s.item(v)},
-		"total": {Type: huma.TypeInteger, Format: "int64", Description: "All that match"},
+		"total": {Type: huma.TypeInteger, Format: "int64", Description: "All that match, wherever the page begins"},
+		"next":  {Type: huma.TypeString, Description: "Pass as after to get the next page; empty at the end"},
 	})
 	params := []*huma.Param{
 		queryParam("q", "Words, all of which must occur. Default: every document.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxWords)}),
-		queryParam("skip", "Matches to leave out.", number(0, ptr(float64(maxSkip)), 0)),
+		queryParam("skip", "Matches to leave out; not with after.", number(0, ptr(float64(maxSkip)), 0)),
+		queryParam("after", "The next of the page before.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxAfter)}),
 		queryParam("limit", "The most matches to answer with.", number(1, ptr(float64(maxLimit)), 20)),
 	}
-	for _, field := range v.Is {
-		if !reserved(field) {
-			params = append(params, queryParam(field, "Only documents whose "+field+" is exactly this.", &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}))
+	return s.view(v, "", "Find in "+v.Name, "Answers with the documents that match, sorted, or else the best first.", s.own(camel(v.Name)+"Found", page),
+		append(params, fieldParams(v.Fields)...), notAcceptable)
+}
+
+// fieldParams are the parameters of a search that its fields make.
+func fieldParams(fields view.Fields) (params []*huma.Param) {
+	if by := orders(fields); len(by) > 0 {
+		schema := &huma.Schema{Type: huma.TypeString}
+		for _, name := range by {
+			schema.Enum = append(schema.Enum, name)
 		}
+		params = append(params, queryParam("sort", "The field to sort by, behind a - from the greatest down. Those without it come last. Default: the best first.", schema))
 	}
-	return s.view(v, "", "Find in "+v.Name, "Answers with the documents that match, best first.", s.own(camel(v.Name)+"Found", page), params, notAcceptable)
+	for _, name := range fields.Of(view.FieldKind.Exact) {
+		about := "Only documents whose " + name + " is exactly this."
+		if fields[name] == view.Caseless {
+			about = "Only documents whose " + name + " is this, in any case of letters."
+		}
+		params = append(params, queryParam(name, about, &huma.Schema{Type: huma.TypeString, MaxLength: ptr(maxField)}))
+	}
+	for _, name := range fields.Of(view.FieldKind.Measured) {
+		schema := &huma.Schema{Type: huma.TypeNumber, Format: "double"}
+		if fields[name] == view.Time {
+			schema = &huma.Schema{Type: huma.TypeString, Format: "date-time", MaxLength: ptr(maxEnd)}
+		}
+		params = append(params, queryParam(name+framework.FromParameter, "Only documents whose "+name+" is this or more.", schema),
+			queryParam(name+framework.ToParameter, "Only documents whose "+name+" is this or less.", schema))
+	}
+	return params
 }
 
 func (s *spec) view(v framework.View, path, summary, about string, schema *huma.Schema, params []*huma.Param, more ...*kind) *huma.Operation {
 	return &huma.Operation{
 		Method: http.MethodGet, Path: "/v1/views/" + v.Name + path, OperationID: "get_views_" + v.Name, Tags: []string{"views"},
-		Summary: summary, Description: about, Parameters: append(params, minPositionParam),
+		Summary: summary, Description: about, Parameters: append(params, minPositionParam, maxStalenessParam),
 		Responses: answers(ok("The answer.", schema, positionHeader, generationHeader), queryProblems(more...)...),
 	}
 }
@@ -324,7 +350,8 @@ var (
 	generationHeader = named("Generation", "The generation of the view that was asked", &huma.Schema{Type: huma.TypeInteger})
 	requestIDHeader  = named("X-Request-Id", "The request's id, recorded as correlation", &huma.Schema{Type: huma.TypeString, Format: "uuid"})
 
-	minPositionParam = headerParam("Min-Position", "A Position that the answer must have seen; it waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
+	maxStalenessParam = headerParam("Max-Staleness", "How old the answer may be, such as 2s or 500ms, at most 1h: it holds at least what was recorded so long ago, and waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
+	minPositionParam  = headerParam("Min-Position", "A Position that the answer must have seen; it waits for it, within a bound.", &huma.Schema{Type: huma.TypeString})
 )
 
 func headers(list ...namedHeader) map[string]*huma.Param {

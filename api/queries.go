@@ -10,6 +10,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
 // aggregate is one aggregate type's door for queries.
@@ -33,6 +34,9 @@ func (a *aggregate) state(w *response, r *http.Request) error {
 		return err
 	}
 	q := framework.StateQuery{Min: at}
+	if q.MaxStaleness, err = maxStaleness(r); err != nil {
+		return err
+	}
 	if q.Strong, err = strong(r); err != nil {
 		return err
 	}
@@ -111,11 +115,24 @@ func (a *aggregate) events(w *response, r *http.Request) error {
 	if done, err := a.elsewhere(w, r, a.name, id, "/events", nil); done {
 		return err
 	}
+	if at, err = a.noOlder(r, at); err != nil {
+		return err
+	}
 	list, position, err := a.app.History(r.Context(), a.name, id, after, min(limit+1, maxEvents), at)
 	if err != nil {
 		return err
 	}
 	return a.page(w, list, limit, position)
+}
+
+// noOlder adds to what an answer must have seen all that Max-Staleness asks for.
+func (s *server) noOlder(r *http.Request, min eventlog.Positions) (eventlog.Positions, error) {
+	age, err := maxStaleness(r)
+	if err != nil || age == 0 {
+		return min, err
+	}
+	held, err := s.app.Held(r.Context(), age)
+	return held.Join(min), err
 }
 
 // page answers with at most limit of list; one more says that there is a next
@@ -154,6 +171,7 @@ const (
 	maxWords = 1 << 10 // bytes of q
 	maxAfter = 4 << 10 // bytes of after
 	maxField = 512     // bytes of a keyword
+	maxEnd   = 64      // bytes of an end of a range
 )
 
 func (s *server) addViews() {
@@ -182,6 +200,9 @@ type viewDoor struct {
 func (v *viewDoor) answers(parse func(*http.Request) (framework.Query, error)) handler {
 	return func(w *response, r *http.Request) error {
 		q, err := parse(r)
+		if err == nil {
+			q.MaxStaleness, err = maxStaleness(r)
+		}
 		if err != nil {
 			return err
 		}
@@ -226,24 +247,75 @@ func (v *viewDoor) search(r *http.Request) (out framework.Query, err error) {
 	if out.Min, err = minPosition(r); err != nil {
 		return out, err
 	}
-	q, err := newQuery(r, append([]string{"q", "skip", "limit"}, v.view.Is...)...)
+	q, err := newQuery(r, v.view.Parameters()...)
 	if err != nil {
 		return out, err
 	}
 	out.Text, out.Skip, out.Limit = q.text("q", maxWords), int(q.number("skip", 0, 0, maxSkip)), limitOf(q)
-	for _, field := range v.view.Is {
-		if q.values.Has(field) && !reserved(field) {
-			if out.Is == nil {
-				out.Is = make(map[string]string, len(v.view.Is))
-			}
-			out.Is[field] = q.text(field, maxField)
-		}
+	out.Sort, out.After = q.choice("sort", orders(v.view.Fields)), q.text("after", maxAfter)
+	if q.values.Has("skip") && out.Skip > 0 && out.After != "" {
+		q.add("skip", "give after alone: it names where the page before has ended", out.Skip)
 	}
+	out.Is, out.Ranges = v.keywords(q), v.ranges(q)
 	return out, q.problem()
 }
 
-// reserved reports whether a search's parameter cannot be a keyword field.
-func reserved(field string) bool { return field == "q" || field == "skip" || field == "limit" }
+// keywords returns what the exact fields must be.
+func (v *viewDoor) keywords(q *query) (is map[string]string) {
+	for _, field := range v.view.Fields.Of(view.FieldKind.Exact) {
+		if q.values.Has(field) {
+			if is == nil {
+				is = make(map[string]string)
+			}
+			is[field] = q.text(field, maxField)
+		}
+	}
+	return is
+}
+
+// ranges returns what numbers and times must lie within.
+func (v *viewDoor) ranges(q *query) (within map[string]view.Range) {
+	for _, field := range v.view.Fields.Of(view.FieldKind.Measured) {
+		r := view.Range{From: v.end(q, field, framework.FromParameter), To: v.end(q, field, framework.ToParameter)}
+		if r == (view.Range{}) {
+			continue
+		}
+		if _, _, err := r.Bounds(v.view.Fields[field]); err != nil { // each end is sound
+			q.add(field+framework.ToParameter, "want no less than the parameter "+field+framework.FromParameter, r.To)
+		}
+		if within == nil {
+			within = make(map[string]view.Range)
+		}
+		within[field] = r
+	}
+	return within
+}
+
+// end returns one end of a range, empty if it is not given or not as it must be.
+func (v *viewDoor) end(q *query, field, which string) string {
+	text, kind := q.text(field+which, maxEnd), v.view.Fields[field]
+	if !q.values.Has(field + which) {
+		return ""
+	}
+	if _, err := kind.Parse(text); err != nil {
+		want := "want a number as JSON writes it, such as -1.5"
+		if kind == view.Time {
+			want = "want a time of RFC 3339, such as 2026-01-31T09:30:00Z; write a + in it as %2B"
+		}
+		q.add(field+which, want, text)
+		return ""
+	}
+	return text
+}
+
+// orders are what a search can be sorted by.
+func orders(fields view.Fields) []string {
+	var list []string
+	for _, name := range fields.Of(view.FieldKind.Sorts) {
+		list = append(list, name, "-"+name)
+	}
+	return list
+}
 
 func (v *viewDoor) ask(w *response, r *http.Request, q framework.Query) error {
 	a, err := v.app.Ask(r.Context(), v.view.Name, q)

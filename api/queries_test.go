@@ -142,13 +142,16 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 	}}
 	h := handlerOf(s)
 	for path, want := range map[string]string{
-		"/v1/views/tribe-card/a.b":                                   `tribe-card key="a.b" after="" text="" is=map[] 0 0`,
-		"/v1/views/tribe-feed/x":                                     `tribe-feed key="x" after="" text="" is=map[] 0 20`,
-		"/v1/views/tribe-feed/x?after=abc%20&limit=100":              `tribe-feed key="x" after="abc " text="" is=map[] 0 100`,
-		"/v1/views/tribe-top/x?from=y&limit=1":                       `tribe-top key="x" after="" text="" is=map[] 0 1 from y`,
-		"/v1/views/tribe-top/x?after=abc":                            `tribe-top key="x" after="abc" text="" is=map[] 0 20`,
-		"/v1/views/search":                                           `search key="" after="" text="" is=map[] 0 20`,
-		"/v1/views/search?q=a+b&skip=5&limit=1&city=Bern&kind=":      `search key="" after="" text="a b" is=map[city:Bern kind:] 5 1`,
+		"/v1/views/tribe-card/a.b":                              `tribe-card key="a.b" after="" text="" is=map[] 0 0`,
+		"/v1/views/tribe-feed/x":                                `tribe-feed key="x" after="" text="" is=map[] 0 20`,
+		"/v1/views/tribe-feed/x?after=abc%20&limit=100":         `tribe-feed key="x" after="abc " text="" is=map[] 0 100`,
+		"/v1/views/tribe-top/x?from=y&limit=1":                  `tribe-top key="x" after="" text="" is=map[] 0 1 from y`,
+		"/v1/views/tribe-top/x?after=abc":                       `tribe-top key="x" after="abc" text="" is=map[] 0 20`,
+		"/v1/views/search":                                      `search key="" after="" text="" is=map[] 0 20`,
+		"/v1/views/search?q=a+b&skip=5&limit=1&city=Bern&kind=": `search key="" after="" text="a b" is=map[city:Bern kind:] 5 1`,
+		"/v1/views/search?sort=-size&after=abc":                 `search key="" after="abc" text="" is=map[] 0 20 by -size`,
+		"/v1/views/search?sort=city&size.to=-1.5e3&founded.from=2026-01-31T09:30:00.5%2B01:00&founded.to=2026-02-01T00:00:00Z": `search key="" after="" text="" is=map[] 0 20 by city` +
+			` within map[founded:{2026-01-31T09:30:00.5+01:00 2026-02-01T00:00:00Z} size:{ -1.5e3}]`,
 		"/v1/views/search?q=" + strings.Repeat("%C3%A9", maxWords/2): `search key="" after="" text="` + strings.Repeat("é", maxWords/2) + `" is=map[] 0 20`,
 	} {
 		r := do(t, h, call{"GET", path, "", nil})
@@ -157,6 +160,12 @@ func TestAViewGetsItsQuestionAndNamesWhatItAnsweredFrom(t *testing.T) {
 			t.Errorf("%s: headers %v", path, r.Header())
 		}
 		s := fmt.Sprintf("%s key=%q after=%q text=%q is=%v %d %d", name, got.Key, got.After, got.Text, got.Is, got.Skip, got.Limit)
+		if got.Sort != "" {
+			s += " by " + got.Sort
+		}
+		if got.Ranges != nil {
+			s += fmt.Sprint(" within ", got.Ranges)
+		}
 		if got.From != "" {
 			s += " from " + got.From
 		}
@@ -176,7 +185,11 @@ func TestQueryParametersOutOfBoundsAreNamed(t *testing.T) {
 		"/v1/tribe/x/events?limit=1&limit=2":                                        {"query.limit", "once"},
 		"/v1/views/tribe-card/x?q=a":                                                {"query.q"},
 		"/v1/views/tribe-feed/x?limit=101&skip=1":                                   {"query.limit", "query.skip"},
-		"/v1/views/search?skip=9901&limit=x&town=Bern":                              {"query.skip", "query.limit", "query.town", "q, skip, limit, city, kind"},
+		"/v1/views/search?skip=9901&limit=x&town=Bern":                              {"query.skip", "query.limit", "query.town", "q, skip, limit, sort, after, city, founded.from, founded.to, kind, size.from, size.to"},
+		"/v1/views/search?sort=name&size.from=ten&founded.to=2026-01-31&size=3":     {"query.sort", "city, -city, founded, -founded, kind, -kind, size, -size", "query.size.from", "a number", "query.founded.to", "RFC 3339", "query.size\""},
+		"/v1/views/search?size.from=2&size.to=1&after=x&skip=1":                     {"query.size.to", "no less", "query.skip", "after alone"},
+		"/v1/views/search?sort=&founded.from=":                                      {"query.sort", "query.founded.from"},
+		"/v1/views/search?size.to=" + strings.Repeat("1", maxEnd+1):                 {"query.size.to"},
 		"/v1/views/search?q=%ff":                                                    {"query.q", "UTF-8"},
 		"/v1/views/search?q=" + strings.Repeat("a", maxWords+1):                     {"query.q", "1024 bytes"},
 		"/v1/views/search?city=" + strings.Repeat("a", maxField+1):                  {"query.city"},

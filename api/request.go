@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -111,6 +112,19 @@ func minPosition(r *http.Request) (eventlog.Positions, error) {
 		return at, malformedHeader("Min-Position", err.Error(), strings.ToValidUTF8(text, "�"))
 	}
 	return at, nil
+}
+
+// maxStaleness returns how old the answer may be, 0 for as old as it is.
+func maxStaleness(r *http.Request) (time.Duration, error) {
+	text, err := header(r, "Max-Staleness")
+	if err != nil || r.Header["Max-Staleness"] == nil {
+		return 0, err
+	}
+	age, err := time.ParseDuration(text)
+	if err != nil || age < 0 || age > framework.MaxStaleness {
+		return 0, malformedHeader("Max-Staleness", "want a time such as 2s or 500ms, from 0s to 1h", strings.ToValidUTF8(text, "�"))
+	}
+	return max(age, 1), nil // 0 would be no bound
 }
 
 // body reads a request's body: JSON of at most max bytes. It is nil if there is
@@ -241,6 +255,20 @@ func (q *query) text(name string, max int) string {
 		q.add(name, fmt.Sprintf("want at most %d bytes", max), text)
 	}
 	return text
+}
+
+// choice returns a parameter that is one of a list, or empty if it is not given.
+func (q *query) choice(name string, of []string) string {
+	text := q.values.Get(name)
+	if !q.values.Has(name) || slices.Contains(of, text) {
+		return text
+	}
+	message := "nothing can be chosen here; leave it out"
+	if len(of) > 0 {
+		message = "want one of: " + list(of)
+	}
+	q.add(name, message, text)
+	return ""
 }
 
 // problem returns what was wrong, if anything was.

@@ -24,6 +24,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -100,7 +101,7 @@ func (s *script) Commands() []framework.Command {
 
 func (s *script) Views() []framework.View {
 	return []framework.View{
-		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Is: []string{"city", "kind"}},
+		{Name: "search", Kind: framework.Search, Item: reflect.TypeFor[State](), Fields: view.Fields{"name": view.Text, "city": view.Keyword, "kind": view.Caseless, "size": view.Number, "founded": view.Time}},
 		{Name: "tribe-card", Kind: framework.Document, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-feed", Kind: framework.Feed, Item: reflect.TypeFor[State]()},
 		{Name: "tribe-top", Kind: framework.Ranking, Item: reflect.TypeFor[State]()},
@@ -156,6 +157,10 @@ func (s *script) Rollback(context.Context, string, string) (int, error) { return
 
 func (s *script) Retire(context.Context, string, int, string) error { return s.tended() }
 
+func (s *script) Explain(context.Context, string, string, framework.Explain) (framework.Explanation, error) {
+	return framework.Explanation{}, s.tended()
+}
+
 func (s *script) Locate(aggregate, id string) framework.Place {
 	if s.locate == nil {
 		return framework.Place{Here: true}
@@ -185,6 +190,10 @@ func (s *script) StateAsOf(_ context.Context, aggregate, id string, q framework.
 func (s *script) History(_ context.Context, _, id string, after uint64, limit int, min eventlog.Positions) ([]cluster.Recorded, eventlog.Position, error) {
 	list, err := s.history(id, after, limit, min)
 	return list, eventlog.Position{Partition: 1, Offset: 9}, err
+}
+
+func (s *script) Held(context.Context, time.Duration) (eventlog.Positions, error) {
+	return eventlog.NewPositions(eventlog.Position{Partition: 1, Offset: 9}), nil
 }
 
 func (s *script) Ask(_ context.Context, view string, q framework.Query) (framework.Answer, error) {

@@ -121,7 +121,7 @@ func (s *server) room(r *http.Request) room {
 	switch {
 	case r.Method == http.MethodPost:
 		return s.arriving
-	case r.Header["Min-Position"] != nil, r.Header["Consistency"] != nil:
+	case r.Header["Min-Position"] != nil, r.Header["Consistency"] != nil, r.Header["Max-Staleness"] != nil:
 		return s.waiting
 	}
 	return s.answering

@@ -14,6 +14,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
+	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
@@ -111,10 +112,8 @@ func (a *App) AddView(v View) {
 	case len(a.versions[v.Name]) == control.MaxKept || !known && len(a.views) == control.MaxViews:
 		panic(fmt.Errorf("view %s, version %d: at most %d views, and %d versions of each, can be registered", v.Name, v.Version, control.MaxViews, control.MaxKept))
 	}
-	for _, field := range v.Is {
-		if slices.Contains([]string{"q", "skip", "limit"}, field) {
-			panic(fmt.Errorf("view %s: keyword field %q has the name of a query parameter; name it otherwise", v.Name, field))
-		}
+	if err := v.checkParameters(); err != nil {
+		panic(fmt.Errorf("view %s: %w", v.Name, err))
 	}
 	if !known {
 		a.versions[v.Name] = make(map[int]View)
@@ -123,6 +122,35 @@ func (a *App) AddView(v View) {
 	if v.Version > current.Version {
 		a.views[v.Name] = v
 	}
+}
+
+// The ends of the names of a range's two query parameters; the field's comes before.
+const (
+	FromParameter = ".from"
+	ToParameter   = ".to"
+)
+
+// Parameters returns the names of the query parameters of a search: those that every one
+// has, then those of its fields, sorted.
+func (v *View) Parameters() []string {
+	names := v.Fields.Of(view.FieldKind.Exact)
+	for _, name := range v.Fields.Of(view.FieldKind.Measured) {
+		names = append(names, name+FromParameter, name+ToParameter)
+	}
+	slices.Sort(names)
+	return append([]string{"q", "skip", "limit", "sort", "after"}, names...)
+}
+
+// checkParameters returns an error where two query parameters have one name.
+func (v *View) checkParameters() error {
+	names := v.Parameters()
+	slices.Sort(names)
+	for i, name := range names {
+		if i > 0 && name == names[i-1] {
+			return fmt.Errorf("two query parameters are called %q: a field's, or those of its range, and another's; name the field otherwise", name)
+		}
+	}
+	return nil
 }
 
 // AddEffect registers an effect; use projections.Register. It panics on a name

@@ -258,7 +258,7 @@ func (a *App) readError(ctx context.Context, err error) error {
 	return &cluster.UnavailableError{Reason: "the store or log did not answer", RetryAfter: retryAfter}
 }
 
-// Ask asks a view, once it has passed q.Min, for which it waits at most
+// Ask asks a view, once it has passed q.Min and what q.MaxStaleness asks for, for which it waits at most
 // Config.ReadWait. All of an answer comes from the generations that were read at one
 // place of the control log. Errors: ErrUnknown, ErrInvalid, *cluster.UnavailableError,
 // and ErrNotFound, with which the Answer says all the same where that was so.
@@ -284,18 +284,12 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 		return Answer{}, err
 	}
 	v, filled := f.view, f.filled()
-	at := make(reached) // before the stores are read, so that they hold at least this
-	if err := a.passed(ctx, p, f, v.Partition, &q, at); err != nil {
+	if q.Min, err = a.bounded(ctx, q.Min, q.MaxStaleness); err != nil {
 		return Answer{}, err
 	}
-	for _, r := range v.Reads {
-		of, err := p.views[r.View].read(reading)
-		if err != nil {
-			return Answer{}, err
-		}
-		if err := a.passed(ctx, p, of, r.Partition, &q, at); err != nil {
-			return Answer{}, err
-		}
+	at, err := a.passedAll(ctx, p, f, reading, &q) // before the stores are read, so that they hold at least this
+	if err != nil {
+		return Answer{}, a.tooOld(ctx, err, q.MaxStaleness)
 	}
 	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
 	json, err := v.Answer(ctx, p.Resources, q)
@@ -312,6 +306,25 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 		}
 	}
 	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
+}
+
+// passedAll waits until all that a query is answered from has passed q.Min, and returns
+// how far that is at least.
+func (a *App) passedAll(ctx context.Context, p *process, f *following, reading *cluster.Reading, q *Query) (at reached, err error) {
+	at = make(reached)
+	if err := a.passed(ctx, p, f, f.view.Partition, q, at); err != nil {
+		return nil, err
+	}
+	for _, r := range f.view.Reads {
+		of, err := p.views[r.View].read(reading)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.passed(ctx, p, of, r.Partition, q, at); err != nil {
+			return nil, err
+		}
+	}
+	return at, nil
 }
 
 // resolve finds the generations that a query reads: those that were read at one place

@@ -133,7 +133,7 @@ type View struct {
 	Version int          // of its folds, from 1; 0 means 1. A generation is made by one
 	Kind    ViewKind     // how it is asked
 	Item    reflect.Type // a document of it
-	Is      []string     // of Search: the keyword fields that a query may name
+	Fields  view.Fields  // of Search: what a query may name
 	Reads   []Read       // other views that its answers are made of
 	// Topology declares what keeps a generation: a source of the name Source and, if
 	// the view is keyed otherwise than the events, the shuffle behind it, whose tasks
@@ -148,6 +148,9 @@ type View struct {
 	// and knows the views to be whole. Its errors are ErrNotFound, ErrInvalid, or
 	// the store's.
 	Answer func(ctx context.Context, r Resources, q Query) (json []byte, err error)
+	// Origins says which events a document comes from, for App.Explain. Nil: nobody can
+	// ask.
+	Origins *Origins
 	// Drop deletes what the stores hold of a generation that is retired. Nil: nothing is
 	// held. It may be called again, also for what is gone.
 	Drop func(ctx context.Context, r Resources, g view.Generation) error
@@ -188,7 +191,7 @@ const (
 	Document ViewKind = "document" // by key: the document
 	Feed     ViewKind = "feed"     // by key: a page {items, next}
 	Ranking  ViewKind = "ranking"  // by key: a page {items, next} of {rank, key, score, item}
-	Search   ViewKind = "search"   // by words: {items, total}
+	Search   ViewKind = "search"   // by words and fields: {items, total, next}
 )
 
 // Query asks a view. App, Partitions and Generation are the framework's to set.
@@ -199,12 +202,18 @@ type Query struct {
 	Key        string                            // of Document, Feed and Ranking
 	Text       string                            // of Search
 	Is         map[string]string                 // of Search: keyword fields that must be so
-	After      string                            // of Feed and Ranking: the next of the page before
+	Ranges     map[string]view.Range             // of Search: what numbers and times must lie within
+	Sort       string                            // of Search: the field to sort by, from the greatest down behind a "-"; empty: the best first
+	After      string                            // of all but Document: the next of the page before; of Search not with Skip
 	From       string                            // of Ranking: begin with the entry of this key; not with After
 	Skip       int                               // of Search
 	Limit      int                               // of all but Document, 1 to 100; default 20
 	Min        eventlog.Positions
-	Shown      bool // of Search: all that the view has passed must be found; the framework's to set
+	// MaxStaleness lets the answer hold at least what the log held so long before it was
+	// asked for, whichever process appended it: it waits for that as for Min. Below 1 ms
+	// that is what the log holds then; 0: no bound; at most the constant MaxStaleness.
+	MaxStaleness time.Duration
+	Shown        bool // of Search: all that the view has passed must be found; the framework's to set
 
 	parts []part // that the answer is made of
 }

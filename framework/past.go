@@ -12,8 +12,11 @@ import (
 // StateQuery says which state of an aggregate is wanted: the present one, unless one
 // of Version, At and Position is set.
 type StateQuery struct {
-	Min    eventlog.Positions // what is to be folded before
-	Strong bool               // whatever anybody was told before is to be in it: the owner proves by a record that it still is
+	Min eventlog.Positions // what is to be folded before
+	// MaxStaleness lets the present state hold what the log held so long before, as of
+	// Query.
+	MaxStaleness time.Duration
+	Strong       bool // whatever anybody was told before is to be in it: the owner proves by a record that it still is
 	AsOf
 }
 
@@ -73,8 +76,15 @@ func (a *App) StateAsOf(ctx context.Context, aggregate, id string, q StateQuery)
 	if !q.IsZero() {
 		return a.past(ctx, aggregate, id, q)
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.ReadWait)
+	defer cancel()
+	min, err := a.bounded(ctx, q.Min, q.MaxStaleness)
+	if err != nil {
+		return cluster.State{}, err
+	}
+	q.Min = min
 	var s cluster.State
-	err := a.read(ctx, aggregate, id, q.Min, func(ctx context.Context, o *cluster.Owner, t Aggregate) (at eventlog.Position, err error) {
+	err = a.read(ctx, aggregate, id, q.Min, func(ctx context.Context, o *cluster.Owner, t Aggregate) (at eventlog.Position, err error) {
 		show := o.State
 		if q.Strong {
 			show = o.StrongState
@@ -85,7 +95,7 @@ func (a *App) StateAsOf(ctx context.Context, aggregate, id string, q StateQuery)
 	if err == nil && s.Version == 0 {
 		err = fmt.Errorf("%s %q: %w", aggregate, id, ErrNotFound)
 	}
-	return s, err
+	return s, a.tooOld(ctx, err, q.MaxStaleness)
 }
 
 // past folds an aggregate's state as of a moment.

@@ -29,6 +29,7 @@ type process struct {
 	shared    bool // with other processes
 	catalogue *cluster.Catalogue
 
+	horizon *horizon     // of the events
 	waiters waiters.List // of Notify; woken when it stops
 }
 
@@ -51,6 +52,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeResources(r)) }()
 	p := &process{Resources: r, topic: a.cfg.App + ".events", self: a.self(r),
 		views: make(map[string]*kept), effects: make(map[string][]*stream.Task)}
+	p.horizon = &horizon{now: a.cfg.Clock.Now, ask: func(ctx context.Context) ([]int64, error) { return a.ends(ctx, p, p.topic) }}
 	if err := a.checkOffsets(r.Log); err != nil {
 		return err
 	}
@@ -85,6 +87,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}()
 	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
 	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
+	defer background(func(ctx context.Context) { a.pointOut(ctx, p) })()
 	defer background(func(ctx context.Context) { a.holdCuts(ctx, p) })()
 	defer background(func(ctx context.Context) { a.watchLag(ctx, p) })()
 	if several {

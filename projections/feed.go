@@ -40,14 +40,25 @@ func (f *Feed[E]) register(app *framework.App) error {
 	}
 	app.AddView(framework.View{Name: f.Name, Version: f.Version, Kind: framework.Feed, Item: f.Cards.item(),
 		Reads:    f.Cards.reads(),
-		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page, Drop: dropSets})
+		Topology: f.topology, Shuffle: sets, Partition: setPartition, Answer: f.page, Drop: dropSets, Origins: f.origins()})
 	return nil
+}
+
+func (f *Feed[E]) origins() *framework.Origins {
+	if f.Places != nil {
+		return placingOrigins(f.placings(), shownAt)
+	}
+	return entryOrigins(f.read)
+}
+
+func (f *Feed[E]) placings() func(*partition.Event, *[]placing) (bool, error) {
+	return placingsBy("feed "+f.Name+": Places", f.From, f.Places, Place.placing)
 }
 
 // topology declares how entries come from the events to their sets.
 func (f *Feed[E]) topology(at framework.Following) *stream.Topology {
 	if f.Places != nil {
-		return spread(at, placingsBy("feed "+f.Name+": Places", f.From, f.Places, Place.placing), false)
+		return spread(at, f.placings(), false)
 	}
 	t, placed := topology(at, f.read)
 	trace(at, placed)

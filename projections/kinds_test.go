@@ -182,13 +182,13 @@ func TestAViewMayBeKeyedOtherwiseThanItsEvents(t *testing.T) {
 	l.shows("player", framework.Query{Key: "ann"}, `{"name":"ann","rivals":3,"often":[{"key":"go","count":2,"error":0}],"won":5,"lost":1,"games":["chess","go","go"],"gone":false}`)
 	l.shows("player", framework.Query{Key: "bob"}, `{"name":"bob","rivals":2,"often":[{"key":"chess","count":1,"error":0}],"won":1,"lost":1,"games":["chess","go"],"gone":false}`)
 	l.shows("find-player", framework.Query{Text: "bob", Is: map[string]string{"games": "chess"}},
-		`{"items":[{"name":"bob","rivals":2,"often":[{"key":"chess","count":1,"error":0}],"won":1,"lost":1,"games":["chess","go"],"gone":false}],"total":1}`)
+		`{"items":[{"name":"bob","rivals":2,"often":[{"key":"chess","count":1,"error":0}],"won":1,"lost":1,"games":["chess","go"],"gone":false}],"total":1,"next":""}`)
 	l.do("game", "go", "leave", `{"player":"bob"}`)
 	_, err := l.app.Ask(context.Background(), "player", framework.Query{Key: "bob", Min: frameworktest.After(l.seen...)})
 	if !errors.Is(err, framework.ErrNotFound) {
 		t.Errorf("a player who has left: %v", err)
 	}
-	l.shows("find-player", framework.Query{Text: "bob"}, `{"items":[],"total":0}`)
+	l.shows("find-player", framework.Query{Text: "bob"}, `{"items":[],"total":0,"next":""}`)
 	l.do("shelf", "a", "build", `{"wood":"oak"}`)
 	l.shows("by-kind", framework.Query{Key: "game"}, `{"facts":4}`)
 	l.shows("by-kind", framework.Query{Key: "all"}, `{"facts":5}`)

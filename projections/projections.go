@@ -73,8 +73,9 @@ type View[D, E any] struct {
 	// document in their order, those of several in the order in which they met.
 	Key func(Event[E]) []string
 
-	// Search keeps the documents in the search store, with these fields indexed;
-	// the view is then asked by words, and by its keyword fields.
+	// Search keeps the documents in the search store, with these fields of their JSON
+	// indexed; the view is then asked by words, keywords and ranges, and sorted. With
+	// other fields, or another kind of one, the index is another: raise Version.
 	Search view.Fields
 	// Sizes are filled in when a document is read, not when it is folded.
 	Sizes []Size[D]
@@ -183,8 +184,9 @@ type Page[D any] struct {
 
 // Found is the answer of a search.
 type Found[D any] struct {
-	Items []D   `json:"items"`
-	Total int64 `json:"total"`
+	Items []D    `json:"items"`
+	Total int64  `json:"total"` // all that match, wherever the page begins
+	Next  string `json:"next"`  // pass as after to get the next page; empty at the end
 }
 
 var (

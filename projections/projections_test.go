@@ -260,9 +260,9 @@ func TestSearchFindsWhatWasJustWritten(t *testing.T) {
 	l := open(t)
 	l.do("book", "1", "put", `{"shelf":"a","title":"The Oak and the Reed"}`)
 	l.do("shelf", "a", "build", `{"wood":"oak"}`)
-	l.shows("search", framework.Query{Text: "oak", Is: map[string]string{"kind": "shelf"}}, `{"items":[{"kind":"shelf","id":"a","text":"oak"}],"total":1}`)
-	l.shows("search", framework.Query{Text: "OAK reed"}, `{"items":[{"kind":"book","id":"1","text":"The Oak and the Reed"}],"total":1}`)
-	l.shows("search", framework.Query{Text: "elm"}, `{"items":[],"total":0}`)
+	l.shows("search", framework.Query{Text: "oak", Is: map[string]string{"kind": "shelf"}}, `{"items":[{"kind":"shelf","id":"a","text":"oak"}],"total":1,"next":""}`)
+	l.shows("search", framework.Query{Text: "OAK reed"}, `{"items":[{"kind":"book","id":"1","text":"The Oak and the Reed"}],"total":1,"next":""}`)
+	l.shows("search", framework.Query{Text: "elm"}, `{"items":[],"total":0,"next":""}`)
 	words := strings.Join(strings.Split("abcdefghijklmnopqrstuvwxyz0123456789", ""), " a")
 	for _, q := range []framework.Query{{Text: words + " " + strings.ReplaceAll(words, "a", "b") + " " + strings.ReplaceAll(words, "a", "c")}, {Is: map[string]string{"text": "x"}}} {
 		if _, err := l.app.Ask(context.Background(), "search", q); !errors.Is(err, framework.ErrInvalid) {

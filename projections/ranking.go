@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework"
+	"github.com/drivetrain-go/drivetrain/framework/partition"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
@@ -30,13 +31,17 @@ func (r *Ranking[E]) register(app *framework.App) error {
 	}
 	app.AddView(framework.View{Name: r.Name, Version: r.Version, Kind: framework.Ranking, Item: r.Cards.item(),
 		Reads:    r.Cards.reads(),
-		Topology: r.topology, Shuffle: sets, Partition: setPartition, Answer: r.page, Drop: dropSets})
+		Topology: r.topology, Shuffle: sets, Partition: setPartition, Answer: r.page, Drop: dropSets, Origins: placingOrigins(r.placings(), shownScore)})
 	return nil
 }
 
 // topology declares how scores come from the events to their sets.
 func (r *Ranking[E]) topology(at framework.Following) *stream.Topology {
-	return spread(at, placingsBy("ranking "+r.Name+": Scores", r.From, r.Scores, Score.placing), true)
+	return spread(at, r.placings(), true)
+}
+
+func (r *Ranking[E]) placings() func(*partition.Event, *[]placing) (bool, error) {
+	return placingsBy("ranking "+r.Name+": Scores", r.From, r.Scores, Score.placing)
 }
 
 func (s Score) placing() (placing, error) {

@@ -184,11 +184,20 @@ func scoreOf(order uint64) float64 {
 
 // scoreAt returns the score of an entry of a store.
 func scoreAt(sort string) (float64, error) {
-	order, err := strconv.ParseUint(sort, 16, 64)
-	if err != nil || len(sort) != 16 {
-		return 0, fmt.Errorf("an entry sorted by %q, which no ranking has written", sort)
+	order, err := orderAt(sort)
+	if err != nil {
+		return 0, err
 	}
 	return scoreOf(order), nil
+}
+
+// orderAt returns the order of an entry of a store.
+func orderAt(sort string) (uint64, error) {
+	order, err := strconv.ParseUint(sort, 16, 64)
+	if err != nil || len(sort) != 16 {
+		return 0, fmt.Errorf("an entry sorted by %q, which no feed or ranking has written", sort)
+	}
+	return order, nil
 }
 
 // movesOf are the entries of one partition that have moved, as far as that is not

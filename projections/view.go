@@ -3,11 +3,9 @@ package projections
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/drivetrain-go/drivetrain/framework"
@@ -82,6 +80,9 @@ func (v *View[D, E]) check() error {
 	if err := wire.Check(reflect.TypeFor[D]()); err != nil {
 		return fmt.Errorf("view %q: document: %w", v.Name, err)
 	}
+	if err := checkFields(v.Search, reflect.TypeFor[D]()); err != nil {
+		return fmt.Errorf("view %q: Search: %w", v.Name, err)
+	}
 	return nil
 }
 
@@ -98,7 +99,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 		return framework.View{}, err
 	}
 	out := framework.View{Name: v.Name, Version: v.Version, Kind: framework.Document, Item: reflect.TypeFor[D](),
-		Topology: v.topology, Drop: v.drop, Refolded: refolded[D]()}
+		Topology: v.topology, Drop: v.drop, Refolded: refolded[D](), Origins: v.origins()}
 	if v.Key != nil {
 		out.Shuffle = keys
 	}
@@ -107,12 +108,7 @@ func (v *View[D, E]) declare() (framework.View, error) {
 	}
 	if v.Search != nil {
 		out.Kind, out.Answer = framework.Search, v.find
-		for name, kind := range v.Search {
-			if kind == view.Keyword {
-				out.Is = append(out.Is, name)
-			}
-		}
-		slices.Sort(out.Is)
+		out.Fields = v.Search
 		return out, nil
 	}
 	out.Answer = v.get
@@ -199,27 +195,6 @@ func (v *View[D, E]) reads() []framework.Read {
 		out = append(out, framework.Read{View: s.Of.feedName()})
 	}
 	return out
-}
-
-func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framework.Query) ([]byte, error) {
-	g := q.Generation(v.Name)
-	if q.Shown {
-		if err := r.Search.Refresh(ctx, g); err != nil {
-			return nil, err
-		}
-	}
-	hits, err := r.Search.Find(ctx, g, view.Query{Text: q.Text, Is: q.Is, Skip: q.Skip, Size: q.Limit})
-	if errors.Is(err, view.ErrQuery) {
-		return nil, fmt.Errorf("%w search: %w", framework.ErrInvalid, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := Found[json.RawMessage]{Items: make([]json.RawMessage, len(hits.Items)), Total: hits.Total}
-	for i, h := range hits.Items {
-		out.Items[i] = h.Value
-	}
-	return json.Marshal(out)
 }
 
 // topology declares the fold of the view's documents, and where they are kept.

@@ -75,8 +75,10 @@ func TestTheDemoWorldIsShown(t *testing.T) {
 		{"post-reach", framework.Query{Key: "hut-soup"}, `{"id":"hut-soup","people":8,"talkers":[{"key":"ines","count":1,"error":0}]}`},
 		{"membership", framework.Query{Key: "amara"}, `{"member":"amara","tribes":["allotment","film35","hikers","synths"]}`},
 		{"top-tribes", framework.Query{Key: "members", Limit: 1}, `{"items":[{"rank":1,"key":"hikers","score":9,"item":{"id":"hikers","name":"Ridge Walkers","members":9,"posts":12}}],"next":"YzAyMjAwMDAwMDAwMDAwMABoaWtlcnM"}`},
-		{"search", framework.Query{Text: "ROBIN"}, `{"items":[{"kind":"post","id":"quiet-evening","text":"Seven in the evening, nobody there but a robin waiting for me to dig. A good office."}],"total":1}`},
-		{"search", framework.Query{Is: map[string]string{"kind": "tribe"}, Text: "chess"}, `{"items":[{"kind":"tribe","id":"chess","text":"Sunday Chess"}],"total":1}`},
+		{"search", framework.Query{Text: "ROBIN"}, `{"items":[{"kind":"post","id":"quiet-evening","text":"Seven in the evening, nobody there but a robin waiting for me to dig. A good office."}],"total":1,"next":""}`},
+		{"search", framework.Query{Is: map[string]string{"kind": "tribe"}, Text: "chess"}, `{"items":[{"kind":"tribe","id":"chess","text":"Sunday Chess"}],"total":1,"next":""}`},
+		{"find-tribe", framework.Query{Text: "che sun"}, `{"items":[{"id":"chess","name":"Sunday Chess","members":4,"founded":"2017-01-01T12:00:00Z"}],"total":1,"next":""}`},
+		{"find-post", framework.Query{Text: "waited robins"}, `{"items":[{"id":"quiet-evening","tribe":"allotment","author":"nora","text":"Seven in the evening, nobody there but a robin waiting for me to dig. A good office.","published":"2017-01-01T12:00:00Z"}],"total":1,"next":""}`},
 	} {
 		c.q.Min = at
 		if got := frameworktest.Ask(t, app, c.view, c.q); got != c.want {

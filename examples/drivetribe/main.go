@@ -116,7 +116,8 @@ func register(app *framework.App) {
 	commands.Handle(app, post.Type, "comment", post.Post.Comment)
 	commands.Handle(app, post.Type, "bump", post.Post.Bump)
 	commands.Handle(app, post.Type, "unbump", post.Post.Unbump)
-	projections.Register(app, views.TribeCards, views.PostCards, views.TribeFeed, views.PostReach, views.Memberships, views.TopTribes, views.Search)
+	projections.Register(app, views.TribeCards, views.PostCards, views.TribeFeed, views.PostReach, views.Memberships, views.TopTribes,
+		views.Search, views.FindTribe, views.FindPost)
 }
 
 // greet says where Drivetribe is and what to do next.

@@ -19,6 +19,21 @@ type Trail struct {
 // Len returns how many events there are, which is the aggregate's version.
 func (t *Trail) Len() uint64 { return uint64(t.offsets.count) }
 
+// Behind returns the trail without its first n events, so that Walk begins with the one
+// of version n+1.
+func (t *Trail) Behind(n uint64) Trail {
+	if n == 0 {
+		return *t
+	}
+	rest := Trail{Position: t.Position}
+	for i, offset := range t.offsets.all {
+		if uint64(i) >= n {
+			rest.offsets.add(offset)
+		}
+	}
+	return rest
+}
+
 // Trail returns where an aggregate's events lie, also of one that cannot be folded.
 // If strong, it has all that was accepted before the call. Errors:
 // *UnavailableError.

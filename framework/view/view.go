@@ -113,9 +113,11 @@ const (
 	MaxKey   = 512       // bytes of a key, a set's name, a member, which have one at least, and of a Sort
 	MaxValue = 900 << 10 // bytes of a document
 	MaxPage  = 1_000     // entries or hits of one answer
-	MaxDepth = 10_000    // hits that paging reaches: Skip and Size together
+	MaxDepth = 10_000    // hits that Skip reaches, with Size; After goes beyond
 	MaxText  = 16 << 10  // bytes of a query's text
 	MaxWords = 100       // words of a query's text, repeated ones counted once
+	MaxOrder = 256       // bytes of a keyword that count where hits are sorted by it
+	MaxLead  = 20        // letters of a word that a Prefix field is found by
 )
 
 // Store is what both kinds have in common. It is safe for concurrent use; every
@@ -165,55 +167,15 @@ type Documents interface {
 	Rank(ctx context.Context, g Generation, set Ref, at Entry) (int64, error)
 }
 
-// Search keeps documents by key and finds them by their words. Unlike
-// Documents, what is written is found only after Refresh, or some time later.
-type Search interface {
-	Store
-	// Prepare creates the generation's index if it is missing, with exactly
-	// these fields; it must come before the other calls.
-	Prepare(ctx context.Context, g Generation, fields Fields) error
-	// Refresh lets Find see all that was written before the call.
-	Refresh(ctx context.Context, g Generation) error
-	// Find returns what matches, best first, equally good ones by key. A text
-	// that is not blank but holds no word, such as "*", finds nothing.
-	Find(ctx context.Context, g Generation, q Query) (Hits, error)
+// Pointer is an optional ability of a store: to tell outside readers, who do not follow
+// the control log, which generation of a view is read. Nothing here goes by it.
+type Pointer interface {
+	// Point says that g is read since the view was switched for the turn-th time, from
+	// 1. Of a turn before the one that was said last it does nothing, so that nobody who
+	// is late moves it back; said again it mends what was lost. The generation must be
+	// prepared where that is needed.
+	Point(ctx context.Context, g Generation, turn int) error
 }
-
-// Fields says how the top-level fields of a search view's documents are
-// indexed; fields not named are kept but not searched.
-type Fields map[string]FieldKind
-
-// FieldKind is how a field is indexed.
-type FieldKind int
-
-// The kinds of field.
-const (
-	Text    FieldKind = iota + 1 // analysed: words, lower case
-	Keyword                      // one term, as it is
-)
-
-// Query asks for documents.
-type Query struct {
-	Text string            // at most MaxWords words, all of which must occur in some text field; empty: every document
-	Is   map[string]string // keyword fields that must have exactly this value
-	Skip int               // hits to leave out, at most MaxDepth - Size
-	Size int               // hits to return, 1 to MaxPage
-}
-
-// Hits is the answer to a query.
-type Hits struct {
-	Total int64 // all that match
-	Items []Hit
-}
-
-// Hit is a document with its key.
-type Hit struct {
-	Key   string
-	Value []byte
-}
-
-// ErrQuery is wrapped by what Find says of a query that it cannot take.
-var ErrQuery = errors.New("query outside its limits")
 
 // ErrFenced says that a later writer has opened the part.
 var ErrFenced = errors.New("a later writer has taken over this part of the view")

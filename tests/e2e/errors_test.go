@@ -217,7 +217,8 @@ func TestTheDescriptionHasExactlyTheWireNames(t *testing.T) {
 		t.Fatalf("%d, %v: %.200s", status, err, text)
 	}
 	want := []string{"get /v1/views/tribe-card/{key}", "get /v1/views/post-card/{key}", "get /v1/views/tribe-feed/{key}",
-		"get /v1/views/post-reach/{key}", "get /v1/views/membership/{key}", "get /v1/views/top-tribes/{key}", "get /v1/views/search"}
+		"get /v1/views/post-reach/{key}", "get /v1/views/membership/{key}", "get /v1/views/top-tribes/{key}", "get /v1/views/search",
+		"get /v1/views/find-tribe", "get /v1/views/find-post"}
 	for aggregate, commands := range map[string][]string{"user": {"register"}, "tribe": {"found", "join", "leave"},
 		"post": {"publish", "comment", "bump", "unbump"}} {
 		want = append(want, fmt.Sprintf("get /v1/%s/{id}", aggregate), fmt.Sprintf("get /v1/%s/{id}/events", aggregate))
@@ -247,7 +248,8 @@ func TestTheDescriptionHasExactlyTheWireNames(t *testing.T) {
 			t.Errorf("the body of %s has %q, want %q", path, got, fields)
 		}
 	}
-	for _, card := range [][]string{{"id", "name", "members", "posts"}, {"id", "tribe", "author", "text", "bumps", "comments"}, {"kind", "id", "text"}} {
+	for _, card := range [][]string{{"id", "name", "members", "posts"}, {"id", "tribe", "author", "text", "bumps", "comments"}, {"kind", "id", "text"},
+		{"id", "name", "members", "founded"}, {"id", "tribe", "author", "text", "published"}} {
 		if !describes(t, text, card) {
 			t.Errorf("no schema has the fields %q", card)
 		}

@@ -340,14 +340,18 @@ func (f *fetcher) feed(tribe string, into map[string][]string) error {
 	}
 }
 
-// depth is how many hits of a search can be reached.
+// depth is how many hits of a search can be left out.
 const depth = 9_900
 
-// search reads a search to its end, or as far as can be.
+// search reads a search to its end, some by leaving out what was read, the others from
+// where the page before has ended.
 func (f *fetcher) search(q question, into map[question]found) error {
 	got := found{}
-	for {
-		path := fmt.Sprintf("/v1/views/search?q=%s&limit=100&skip=%d", url.QueryEscape(q.words), len(got.items))
+	for after := ""; ; {
+		path := fmt.Sprintf("/v1/views/search?q=%s&limit=100&after=%s", url.QueryEscape(q.words), after)
+		if len(q.words)%2 == 0 && len(got.items) < depth {
+			path = fmt.Sprintf("/v1/views/search?q=%s&limit=100&skip=%d", url.QueryEscape(q.words), len(got.items))
+		}
 		if q.kind != "" {
 			path += "&kind=" + q.kind
 		}
@@ -359,7 +363,7 @@ func (f *fetcher) search(q question, into map[question]found) error {
 		for _, item := range p.Items {
 			got.items = append(got.items, string(item))
 		}
-		if len(p.Items) == 0 || len(got.items) >= min(p.Total, depth) {
+		if after = p.Next; len(p.Items) == 0 || len(got.items) >= p.Total {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			into[q] = got

@@ -466,7 +466,7 @@ func (c *caller) publish() {
 		c.reads("tribe-feed", "/v1/views/tribe-feed/"+tribe+"?limit=100", got.Position, mentions)
 	case 2:
 		c.reads("search", "/v1/views/search?q="+rare, got.Position, func(doc string) error {
-			if !sameJSON(doc, map[string]any{"items": []hit{{"post", id, text}}, "total": 1}) {
+			if !sameJSON(doc, map[string]any{"items": []hit{{"post", id, text}}, "total": 1, "next": ""}) {
 				return fmt.Errorf("got %s", doc)
 			}
 			return nil

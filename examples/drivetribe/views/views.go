@@ -4,6 +4,7 @@ package views
 
 import (
 	"slices"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/aggregates"
 	"github.com/drivetrain-go/drivetrain/examples/drivetribe/post"
@@ -42,6 +43,23 @@ type Hit struct {
 	Kind string `json:"kind"` // user, tribe or post
 	ID   string `json:"id"`
 	Text string `json:"text"`
+}
+
+// FoundTribe is a tribe as it is found while its name is being typed.
+type FoundTribe struct {
+	ID      string    `json:"id"`
+	Name    string    `json:"name"`
+	Members int       `json:"members"`
+	Founded time.Time `json:"founded"`
+}
+
+// FoundPost is a post as it is found by what it says, its tribe, its author or its age.
+type FoundPost struct {
+	ID        string    `json:"id"`
+	Tribe     string    `json:"tribe"`
+	Author    string    `json:"author"`
+	Text      string    `json:"text"`
+	Published time.Time `json:"published"`
 }
 
 // TribeCards is the tribes by id.
@@ -202,4 +220,40 @@ func (h Hit) fold(e projections.Event[any]) Hit {
 		h.Text = fact.Text
 	}
 	return h
+}
+
+// FindTribe is the tribes by the beginnings of the words of their names, sorted by size
+// or age.
+var FindTribe = &projections.View[FoundTribe, tribe.Event]{
+	Name:   "find-tribe",
+	From:   tribe.Type.Stream(),
+	Fold:   FoundTribe.fold,
+	Search: view.Fields{"name": view.Prefix, "members": view.Number, "founded": view.Time},
+}
+
+func (f FoundTribe) fold(e projections.Event[tribe.Event]) FoundTribe {
+	switch fact := e.Fact.(type) {
+	case tribe.Founded:
+		f.ID, f.Name, f.Founded = e.ID, fact.Name, e.Time
+	case tribe.Joined:
+		f.Members++
+	case tribe.Left:
+		f.Members--
+	}
+	return f
+}
+
+// FindPost is the posts by the English stems of their words, sorted by age.
+var FindPost = &projections.View[FoundPost, post.Event]{
+	Name:   "find-post",
+	From:   post.Type.Stream(),
+	Fold:   FoundPost.fold,
+	Search: view.Fields{"text": view.English, "tribe": view.Keyword, "author": view.Keyword, "published": view.Time},
+}
+
+func (f FoundPost) fold(e projections.Event[post.Event]) FoundPost {
+	if fact, ok := e.Fact.(post.Published); ok {
+		f = FoundPost{ID: e.ID, Tribe: fact.Tribe, Author: fact.Author, Text: fact.Text, Published: e.Time}
+	}
+	return f
 }

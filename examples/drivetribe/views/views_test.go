@@ -130,3 +130,13 @@ func TestSearchFindsUsersAndTribesByNameAndPostsByText(t *testing.T) {
 		post.Commented{Author: "ines", Text: "Not searched."}}),
 		`{"kind":"post","id":"ridge","text":"The ridge."}`)
 }
+
+func TestTribesAreFoundByNameSizeAndAge(t *testing.T) {
+	same(t, fold(t, views.FindTribe, "tribe", "hikers", []tribe.Event{tribe.Founded{Name: "Hikers"}, tribe.Joined{Member: "maya"}, tribe.Joined{Member: "ines"}, tribe.Left{Member: "maya"}}),
+		`{"id":"hikers","name":"Hikers","members":1,"founded":"2026-05-01T09:00:00Z"}`)
+}
+
+func TestPostsAreFoundByWhatTheySaidWhenPublished(t *testing.T) {
+	same(t, fold(t, views.FindPost, "post", "ridge", []post.Event{post.Published{Tribe: "hikers", Author: "maya", Text: "The ridge."}, post.Commented{Author: "ines", Text: "Yes."}}),
+		`{"id":"ridge","tribe":"hikers","author":"maya","text":"The ridge.","published":"2026-05-01T09:00:00Z"}`)
+}

@@ -1,87 +1,51 @@
 package blevestore
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 
-	"github.com/blevesearch/bleve/v2/analysis"
-	"github.com/blevesearch/bleve/v2/analysis/token/lowercase"
-	"github.com/blevesearch/bleve/v2/analysis/tokenizer/unicode"
 	"github.com/blevesearch/bleve/v2/document"
 	index "github.com/blevesearch/bleve_index_api"
 
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// words splits a text, of a document or a query, into what can be found.
-var words analysis.Analyzer = &analysis.DefaultAnalyzer{
-	Tokenizer:    unicode.NewUnicodeTokenizer(),
-	TokenFilters: []analysis.TokenFilter{lowercase.NewLowerCaseFilter()},
-}
-
-// newDocument returns the fields of a JSON object as Bleve indexes them. Of a
-// list each element is indexed, of a number or boolean its literal; null and
-// objects are not.
+// newDocument returns the fields of a JSON object as Bleve indexes them.
 func newDocument(id string, value []byte, fields view.Fields) (*document.Document, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(value, &object); err != nil {
-		return nil, fmt.Errorf("want a JSON object: %w", err)
-	}
-	if object == nil {
-		return nil, errors.New("want a JSON object, not null")
+	all, err := fields.Terms(value)
+	if err != nil {
+		return nil, err
 	}
 	d := document.NewDocument(id)
-	for name, kind := range fields {
-		if err := addField(d, name, kind, object[name]); err != nil {
-			return nil, fmt.Errorf("field %q: %w", name, err)
-		}
+	for name, terms := range all {
+		addField(d, name, fields[name], terms)
 	}
 	return d, nil
 }
 
-func addField(d *document.Document, name string, kind view.FieldKind, raw json.RawMessage) error {
-	if len(raw) == 0 {
-		return nil
+func addField(d *document.Document, name string, kind view.FieldKind, terms *view.Terms) {
+	for _, text := range terms.Texts {
+		d.AddField(document.NewTextFieldCustom(name, nil, []byte(text), index.IndexField, analysisOf[kind].indexed))
 	}
-	switch raw[0] {
-	case '{', 'n': // object, null
-		return nil
-	case '[':
-		return addList(d, name, kind, raw)
-	case '"':
-		var text string
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return err
-		}
-		addTerm(d, name, kind, []byte(text))
-	default: // number, true, false
-		addTerm(d, name, kind, append([]byte(nil), raw...))
+	for _, n := range terms.Numbers {
+		d.AddField(document.NewNumericFieldWithIndexingOptions(name, nil, n, index.IndexField))
 	}
-	return nil
-}
-
-func addList(d *document.Document, name string, kind view.FieldKind, raw json.RawMessage) error {
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return err
-	}
-	for _, element := range list {
-		if err := addField(d, name, kind, element); err != nil {
-			return err
+	if kind.Sorts() {
+		addOrder(d, name, terms.Least)
+		if terms.Greatest != terms.Least {
+			addOrder(d, name, terms.Greatest)
 		}
 	}
-	return nil
 }
 
-// addTerm takes value over.
-func addTerm(d *document.Document, name string, kind view.FieldKind, value []byte) {
-	analyzer := words
-	if kind == view.Keyword {
-		analyzer = nil // the value is the term
-	}
-	d.AddField(document.NewTextFieldCustom(name, nil, value, index.IndexField, analyzer))
+// addOrder adds what a field is ordered by, behind a sign, for it may be empty.
+func addOrder(d *document.Document, name, order string) {
+	d.AddField(document.NewTextFieldCustom(orderName(name), nil, []byte(present+order), index.IndexField, nil))
 }
+
+// orderName is the name of the field that holds what another is ordered by. No
+// name of JSON begins so: it is no UTF-8.
+func orderName(name string) string { return "\xfe" + name }
 
 // documentID returns Bleve's name for a key of a partition. IDs are ordered as
 // keys are, by bytes, then by partition, and hold no byte 0xff, which ends a
@@ -117,4 +81,10 @@ func keyOf(id string) string {
 		}
 	}
 	return string(key)
+}
+
+// partitionOf returns the partition of a documentID.
+func partitionOf(id string) int32 {
+	n, _ := strconv.ParseUint(id[max(0, len(id)-8):], 16, 32) // it was written so
+	return int32(uint32(n))
 }

@@ -18,10 +18,11 @@
 // the partition's mark are rows of one treap, and a query reads one version of
 // it. Refresh therefore has nothing to do.
 //
-// A text is split into words by the rules of Unicode (UAX 29) and lowered; no
-// stemming, no stop words. A word of a query must occur in some text field; hits
-// are ranked by tf-idf, and equally good ones come by key. Documents of one key
-// in two partitions are two.
+// A text is split into words by the rules of Unicode (UAX 29) and lowered; no stop
+// words. Languages have Snowball's stemmers, prefixes are edge n-grams. Hits are ranked
+// by tf-idf, and equally good ones come by key. What they are sorted by lies in fields of
+// its own, as texts that compare as values do; a sorted query looks at the order of every
+// document that matches. Documents of one key in two partitions are two.
 package blevestore
 
 import (

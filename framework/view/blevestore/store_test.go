@@ -85,7 +85,7 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	_, err := s.Open(t.Context(), posts, 0)
 	wantError(err, "Prepare first")
-	wantError(s.Prepare(t.Context(), posts, view.Fields{"title": 7}), `field "title" has kind 7`)
+	wantError(s.Prepare(t.Context(), posts, view.Fields{"title": 77}), `field "title" has kind 77`)
 	prepare(t, s, view.Fields{"title": view.Text})
 	wantError(s.Prepare(t.Context(), posts, view.Fields{"title": view.Keyword}), "start a new generation")
 	_, err = s.Find(t.Context(), posts, view.Query{Size: 1, Is: map[string]string{"title": "x"}})

@@ -2,11 +2,10 @@ package esstore
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/drivetrain-go/drivetrain/framework/view"
@@ -19,7 +18,8 @@ type source struct {
 	Kind      string              `json:"kind"`
 	Key       string              `json:"key"`
 	Partition int32               `json:"partition"`
-	Fields    map[string][]string `json:"fields,omitempty"`
+	Fields    map[string]any      `json:"fields,omitempty"`
+	Order     map[string][]string `json:"order,omitempty"` // of fields that sort: the least value and, if it is another, the greatest
 	Value     string              `json:"value,omitempty"`
 	Bytes     []byte              `json:"bytes,omitempty"` // the value, where it is not UTF-8
 }
@@ -38,8 +38,7 @@ func changesOf(b *view.Batch, fields view.Fields) ([]change, error) {
 	for i := range b.Puts {
 		put := &b.Puts[i]
 		c := newChange(kindDocument, put.Key, b.Partition, put.Offset)
-		var err error
-		if c.source.Fields, err = terms(put.Value, fields); err != nil {
+		if err := c.source.index(put.Value, fields); err != nil {
 			return nil, fmt.Errorf("document %q: %w", put.Key, err)
 		}
 		if utf8.Valid(put.Value) {
@@ -68,51 +67,43 @@ func (s *source) value() []byte {
 	return []byte(s.Value)
 }
 
-// terms returns what of a JSON object is indexed. Of a list each element is, of
-// a number or boolean its literal; null and objects are not.
-func terms(value []byte, fields view.Fields) (map[string][]string, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(value, &object); err != nil {
-		return nil, fmt.Errorf("want a JSON object: %w", err)
+// index fills in what of a document is searched and sorted by.
+func (s *source) index(value []byte, fields view.Fields) error {
+	all, err := fields.Terms(value)
+	if err != nil || len(all) == 0 {
+		return err
 	}
-	if object == nil {
-		return nil, errors.New("want a JSON object, not null")
-	}
-	found := make(map[string][]string, len(fields))
-	for name := range fields {
-		list, err := collect(nil, object[name])
-		if err != nil {
-			return nil, fmt.Errorf("field %q: %w", name, err)
+	s.Fields = make(map[string]any, len(all))
+	for name, t := range all {
+		kind, at := fields[name], fieldName(name)
+		switch {
+		case kind == view.Time:
+			s.Fields[at] = times(t.Numbers)
+		case kind == view.Number:
+			s.Fields[at] = t.Numbers
+		default:
+			s.Fields[at] = t.Texts
 		}
-		if len(list) > 0 {
-			found[fieldName(name)] = list
+		if !kind.Sorts() {
+			continue
+		}
+		if s.Order == nil {
+			s.Order = make(map[string][]string)
+		}
+		if s.Order[at] = []string{t.Least}; t.Greatest != t.Least {
+			s.Order[at] = append(s.Order[at], t.Greatest)
 		}
 	}
-	return found, nil
+	return nil
 }
 
-// collect appends the texts of a JSON value.
-func collect(to []string, raw json.RawMessage) ([]string, error) {
-	if len(raw) == 0 {
-		return to, nil
+// times writes milliseconds since 1970 as Elasticsearch's dates.
+func times(list []float64) []string {
+	texts := make([]string, len(list))
+	for i, ms := range list {
+		texts[i] = time.UnixMilli(int64(ms)).UTC().Format("2006-01-02T15:04:05.000Z")
 	}
-	switch raw[0] {
-	case '{', 'n': // object, null
-		return to, nil
-	case '"':
-		var text string
-		err := json.Unmarshal(raw, &text)
-		return append(to, text), err
-	case '[':
-		var list []json.RawMessage
-		err := json.Unmarshal(raw, &list)
-		for i := 0; i < len(list) && err == nil; i++ {
-			to, err = collect(to, list[i])
-		}
-		return to, err
-	default: // number, true, false
-		return append(to, string(raw)), nil
-	}
+	return texts
 }
 
 // documentID returns the _id of a key, which no other key and no other partition

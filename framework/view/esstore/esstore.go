@@ -34,18 +34,31 @@
 // was deleted and made anew for the one it knew: its marks are zero. Open makes a
 // prepared index again that is gone.
 //
-// A text is split into words by the rules of Unicode (the standard tokenizer)
-// and lowered; no stemming, no stop words. Hits are ranked by BM25 over the
-// words' best fields (cross_fields). Keywords longer than 8,191 characters are
+// A text is split into words by the rules of Unicode (the standard tokenizer) and lowered;
+// no stop words. Languages have Snowball's stemmers, prefixes are edge n-grams. Hits are
+// ranked by BM25, a word by its best field. Keywords longer than 8,191 characters are
 // kept, not found. Documents of one key in two partitions are two.
+//
+// What hits are sorted by lies in fields of its own, below "order", written here so that
+// texts compare as values do: a place to go on from is then the same for all kinds of
+// field, and exact. Indices of before there were sorted queries do not have them; they are
+// used on, but a query that sorts is refused with what to do.
+//
+// # For outside readers
+//
+// Point sets the alias drivetrain.APP.VIEW on the index of the generation that is read, filtered to
+// documents: what an outside reader sees is neither marks nor tombstones. "fields" are the indexed
+// fields (bytes of a name outside a-z, A-Z, 0-9 and - are _ and two hexadecimal digits),
+// "value" is the document. An empty index, drivetrain.APP.VIEW.read, has an alias that ends in how
+// often the view has been switched. One _aliases call moves both, and fails where the
+// latter is not as it was, so that the aliases never go back.
 //
 // # What the server must be
 //
 // Elasticsearch 8, alone or a cluster; no scripts, by-query or reindex calls are
-// made. The user needs, on indices drivetrain.*, the privileges create_index,
-// delete_index, view_index_metadata, maintenance, read and write. A batch's
-// documents travel in requests of at most some 6 MB; a page of large documents
-// is held whole by the server.
+// made. The user needs, on indices drivetrain.*, the privileges manage (which aliases take),
+// read and write. A batch's documents travel in requests of at most some 6 MB; a page of
+// large documents is held whole by the server.
 package esstore
 
 import (
@@ -139,6 +152,7 @@ type generation struct {
 
 	mu      sync.Mutex
 	uuid    string      // of the index as last seen
+	format  int         // of the index, 0 as long as it was not seen
 	refresh *refreshing // the next refresh, not yet begun
 
 	turn chan struct{} // holds one token while no refresh runs

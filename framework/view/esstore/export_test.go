@@ -7,6 +7,7 @@ var (
 	IndexName  = indexName
 	FieldName  = fieldName
 	DocumentID = documentID
+	AliasName  = aliasName
 )
 
 // UUID returns that of a generation's index, as the store knows it.

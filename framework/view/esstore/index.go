@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,11 +19,9 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// format is the version of what an index holds: settings, mappings, documents.
-const format = 1
-
-// analyzer is the name of the text fields' analyzer.
-const analyzer = "words"
+// format is the version of what an index holds: settings, mappings, documents. Those of
+// the first, which are of Text and Keyword fields alone, are used on, but not sorted.
+const format = 2
 
 // maxKeyword is the most characters of a keyword that is indexed: in UTF-8 they
 // stay within the 32,766 bytes of a term.
@@ -49,7 +48,9 @@ type meta struct {
 type property struct {
 	Type       string              `json:"type,omitempty"`
 	Analyzer   string              `json:"analyzer,omitempty"`
+	Asked      string              `json:"search_analyzer,omitempty"` // of a query's text; default: Analyzer
 	MaxLength  int                 `json:"ignore_above,omitempty"`
+	Index      *bool               `json:"index,omitempty"`
 	Properties map[string]property `json:"properties,omitempty"`
 }
 
@@ -65,6 +66,7 @@ type settings struct {
 		} `json:"translog"`
 		Analysis struct {
 			Analyzer map[string]analysis `json:"analyzer"`
+			Filter   map[string]filter   `json:"filter,omitempty"`
 		} `json:"analysis"`
 	} `json:"index"`
 }
@@ -74,12 +76,6 @@ type text string
 
 func number(n int) text { return text(strconv.Itoa(n)) }
 
-type analysis struct {
-	Type      string   `json:"type"`
-	Tokenizer string   `json:"tokenizer"`
-	Filter    []string `json:"filter"`
-}
-
 // Every query leaves out what is not of this kind.
 const (
 	kindDocument = "document"
@@ -88,38 +84,31 @@ const (
 )
 
 // define declares the index of a generation.
-func (x *generation) define(c Config) definition {
+func (x *generation) define(c Config, format int) definition {
 	d := definition{Aliases: map[string]struct{}{x.alias: {}}, Mappings: mappings{
 		Dynamic:    "false",
-		Meta:       meta{Format: format, Fields: kinds(x.fields)},
+		Meta:       meta{Format: format, Fields: make(map[string]string, len(x.fields))},
 		Properties: map[string]property{"kind": {Type: "keyword"}, "key": {Type: "keyword"}, "partition": {Type: "integer"}},
 	}}
-	fields := make(map[string]property, len(x.fields))
+	fields, order := make(map[string]property, len(x.fields)), make(map[string]property)
 	for name, kind := range x.fields {
-		fields[fieldName(name)] = property{Type: "text", Analyzer: analyzer}
-		if kind == view.Keyword {
-			fields[fieldName(name)] = property{Type: "keyword", MaxLength: maxKeyword}
+		d.Mappings.Meta.Fields[name] = kind.String()
+		fields[fieldName(name)] = propertyOf(kind)
+		if kind.Sorts() {
+			order[fieldName(name)] = property{Type: "keyword", Index: new(bool)}
 		}
 	}
 	if len(fields) > 0 {
 		d.Mappings.Properties["fields"] = property{Properties: fields}
 	}
+	if len(order) > 0 && format > 1 {
+		d.Mappings.Properties["order"] = property{Properties: order}
+	}
 	at := &d.Settings.Index
 	at.Shards, at.Replicas, at.Window = number(c.Shards), number(c.Replicas), number(view.MaxDepth)
 	at.Deletes, at.Translog.Durability = "0s", "request"
-	at.Analysis.Analyzer = map[string]analysis{analyzer: {Type: "custom", Tokenizer: "standard", Filter: []string{"lowercase"}}}
+	at.Analysis.Analyzer, at.Analysis.Filter = analyses(x.fields)
 	return d
-}
-
-func kinds(fields view.Fields) map[string]string {
-	names := make(map[string]string, len(fields))
-	for name, kind := range fields {
-		names[name] = "text"
-		if kind == view.Keyword {
-			names[name] = "keyword"
-		}
-	}
-	return names
 }
 
 // differs says why an index that is there cannot serve as d.
@@ -169,7 +158,7 @@ func (s *Store) prepare(ctx context.Context, g view.Generation, fields view.Fiel
 	if err := s.ensure(ctx, x); err != nil {
 		return err
 	}
-	s.keep(g, x).seen(x.incarnation())
+	s.keep(g, x).take(x)
 	return nil
 }
 
@@ -186,12 +175,15 @@ func (s *Store) keep(g view.Generation, x *generation) *generation {
 
 // ensure makes an index that is missing and checks one that is there.
 func (s *Store) ensure(ctx context.Context, x *generation) error {
-	want := x.define(s.config)
+	want := x.define(s.config, format)
 	for range 3 { // it may be made or deleted by others in between
 		there, err := s.look(ctx, x)
 		if err == nil {
+			if there.Mappings.Meta.Format == 1 && !slices.ContainsFunc(slices.Collect(maps.Values(x.fields)), isNew) {
+				want = x.define(s.config, 1)
+			}
 			if err = want.differs(there); err == nil {
-				x.seen(there.Settings.Index.UUID)
+				x.seen(there)
 			}
 			return err
 		}
@@ -236,10 +228,36 @@ func (s *Store) create(ctx context.Context, x *generation, d definition) error {
 	return nil
 }
 
-func (x *generation) seen(uuid string) {
+// isNew reports whether no index of the first format has fields of this kind.
+func isNew(kind view.FieldKind) bool { return kind != view.Text && kind != view.Keyword }
+
+func (x *generation) seen(there definition) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.uuid = uuid
+	x.uuid, x.format = there.Settings.Index.UUID, there.Mappings.Meta.Format
+}
+
+// sorted returns an error for a query that this index cannot sort.
+func (x *generation) sorted(q view.Query) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if q.Sort != "" && x.format == 1 {
+		return fmt.Errorf("%w: index %s was made before there were sorted queries; rebuild the view, and switch to what is built", view.ErrQuery, x.name)
+	}
+	return nil
+}
+
+// take takes over what another has seen of the index.
+func (x *generation) take(from *generation) {
+	if x == from {
+		return
+	}
+	from.mu.Lock()
+	uuid, format := from.uuid, from.format
+	from.mu.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.uuid, x.format = uuid, format
 }
 
 // incarnation tells one index from another of the same name.
@@ -267,11 +285,20 @@ func (s *Store) Drop(ctx context.Context, g view.Generation) error {
 // indexName returns the name of a generation's index. Escaped names hold no dot,
 // so no two generations share one.
 func indexName(g view.Generation) string {
-	name := fmt.Sprintf("drivetrain.%s.%s.%d", escape(g.App, ""), escape(g.View, ""), g.Number)
-	if len(name) > 200 { // of 255, with the alias
+	name := fmt.Sprintf("%s.%d", baseName(g), g.Number)
+	if len(name) > maxName {
 		return fmt.Sprintf("drivetrain..%x", sha256.Sum256([]byte(name)))
 	}
 	return name
+}
+
+// maxName is the longest name of an index, of the 255 bytes that Elasticsearch takes:
+// its aliases have longer ones.
+const maxName = 200
+
+// baseName is what the names of a view's indices begin with.
+func baseName(g view.Generation) string {
+	return fmt.Sprintf("drivetrain.%s.%s", escape(g.App, ""), escape(g.View, ""))
 }
 
 // fieldName returns what a field is called in the index, below "fields".

@@ -124,7 +124,7 @@ func TestPrepareRefusesAnIndexThatIsOtherwise(t *testing.T) {
 		wantError("", postFields)
 		wantError("differ from the index's", view.Fields{"title": view.Text})
 		wantError("start a new generation", view.Fields{"title": view.Keyword, "tribe": view.Keyword})
-		wantError(`field "title" has kind 7`, view.Fields{"title": 7})
+		wantError(`field "title" has kind 77`, view.Fields{"title": 77})
 		send(t, http.MethodPut, url+"/_mapping", `{"properties":{"fields":{"properties":{"more":{"type":"keyword"}}}}}`)
 		wantError("mappings", postFields)
 		s.Empty(t, g)

@@ -224,7 +224,7 @@ func (s *Store) places(ctx context.Context, x *generation, partitions []int32) (
 	case there.Settings.Index.UUID == uuid:
 		return places, nil
 	}
-	x.seen(there.Settings.Index.UUID)
+	x.seen(there)
 	places, _, err = s.placesIn(ctx, x, there.Settings.Index.UUID, partitions)
 	return places, err
 }

@@ -22,6 +22,10 @@
 // a set is a member of score 0, written sort, zero byte, member, which Redis orders
 // as the contract asks.
 //
+// What outside readers are told is one more hash of each view, app:view:read: its field
+// generation is the number of the generation that is read, turn how often the view has been
+// switched. All names are escaped as in a URL's query.
+//
 // # What the server must be
 //
 // Redis 7 or later, alone, behind Sentinel or as a cluster. maxmemory-policy

@@ -68,6 +68,12 @@ func (x *index) find(q view.Query) view.Hits {
 	if err := x.store.Refresh(x.ctx, x.g); err != nil {
 		x.Fatalf("refresh: %v", err)
 	}
+	return x.findAsIs(q)
+}
+
+// findAsIs asks without a refresh.
+func (x *index) findAsIs(q view.Query) view.Hits {
+	x.Helper()
 	hits, err := x.store.Find(x.ctx, x.g, q)
 	if err != nil {
 		x.Fatalf("find %.200q: %v", q.Text, err)

@@ -64,8 +64,10 @@ func Search(t *testing.T, open func(t *testing.T) view.Search) {
 	for name, f := range storeTests {
 		t.Run(name, func(t *testing.T) { f(&start(t).subject) })
 	}
-	for name, f := range searchTests {
-		t.Run(name, func(t *testing.T) { f(start(t)) })
+	for _, tests := range []map[string]func(*index){searchTests, fieldTests, pagingTests} {
+		for name, f := range tests {
+			t.Run(name, func(t *testing.T) { f(start(t)) })
+		}
 	}
 }
 
