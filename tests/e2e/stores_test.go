@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,7 +117,8 @@ func (v *storedView) readHash(ctx context.Context, client *redis.Client, key str
 			v.documents[id] = value
 		}
 	}
-	v.next[p], err = strconv.ParseInt(fields["n"], 10, 64)
+	next := cmp.Or(fields["n"], "0") // nothing is written yet
+	v.next[p], err = strconv.ParseInt(next, 10, 64)
 	return err
 }
 
