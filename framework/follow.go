@@ -3,6 +3,7 @@ package framework
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -157,7 +158,7 @@ func (f *following) attend(ctx context.Context, p *process, cfg Config) {
 	var pause clock.Backoff
 	for n, t := range f.fills {
 		for t.Status().Goal < 0 {
-			if err := f.see(ctx, p, int32(n), cfg); err == nil {
+			if _, err := f.see(ctx, p, int32(n), cfg); err == nil {
 				t.Aim(f.sights[n].ahead())
 			} else if clock.Sleep(ctx, cfg.Clock, pause.Next(cfg.Clock)) != nil {
 				return
@@ -167,7 +168,7 @@ func (f *following) attend(ctx context.Context, p *process, cfg Config) {
 	for {
 		select {
 		case n := <-f.wanted:
-			_ = f.see(ctx, p, n, cfg) // without it an answer says less of how far it has come
+			_, _ = f.see(ctx, p, n, cfg) // without it an answer says less of how far it has come
 		case <-ctx.Done():
 			return
 		}
@@ -175,9 +176,9 @@ func (f *following) attend(ctx context.Context, p *process, cfg Config) {
 }
 
 // see finds an end of partition n below which lies all that the sources made of the
-// events that they have passed by now.
-func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) error {
-	done := make(reached)
+// events that they have passed by now, and returns those.
+func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) (done reached, err error) {
+	done = make(reached)
 	for n, t := range f.sources {
 		done.note(int32(n), t.Status().Done-1)
 	}
@@ -187,7 +188,7 @@ func (f *following) see(ctx context.Context, p *process, n int32, cfg Config) er
 	if err == nil {
 		f.sights[n].take(f.fills[n], done, end, cfg.Clock.Now())
 	}
-	return err
+	return done, err
 }
 
 // passed waits until what a query is answered from, partition one of the stores or
@@ -229,20 +230,21 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 // have passed that.
 func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int32, q *Query, at reached) error {
 	sight, fills := f.sights[n], f.fills[n]
-	end := int64(0)
+	end, seen := int64(0), reached(nil)
 	if known := sight.known(fills); !known.holds(q.Min) {
 		for n, want := range q.Min.Offsets {
 			if _, err := a.wait(ctx, f, f.sources[n], want, true, q.Min); err != nil {
 				return err
 			}
 		}
-		if err := f.see(ctx, p, n, a.cfg); err != nil {
+		var err error
+		if seen, err = f.see(ctx, p, n, a.cfg); err != nil {
 			return a.readError(ctx, err)
 		}
 		end = sight.ahead()
 	} else if due, stale := sight.due(a.cfg.Clock.Now()); stale {
 		within, cancel := context.WithTimeout(ctx, lookWait)
-		_ = f.see(within, p, n, a.cfg) // without it the answer says less of how far it has come
+		_, _ = f.see(within, p, n, a.cfg) // without it the answer says less of how far it has come
 		cancel()
 	} else if due {
 		select {
@@ -255,6 +257,7 @@ func (a *App) passedShuffle(ctx context.Context, p *process, f *following, n int
 		return err
 	}
 	q.parts = append(q.parts, part{f.view.Name, n, s.Marked})
+	sight.learn(seen) // what lies below end is passed
 	known := sight.known(fills)
 	for n := range int32(len(f.sources)) {
 		offset, ok := known[n]
@@ -317,8 +320,15 @@ func (s *sight) take(t *stream.Task, done reached, end int64, now time.Time) {
 // pass takes over what is waited for, if a task of this status has passed it.
 func (s *sight) pass(status stream.TaskStatus) {
 	if s.next != nil && status.Whole() && status.Done >= s.at {
-		s.old, s.next = s.next, nil
+		s.old, s.next = s.old.beyond(s.next), nil
 	}
+}
+
+// learn notes that the partition has passed the events of more.
+func (s *sight) learn(more reached) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.old = s.old.beyond(more)
 }
 
 // ahead returns the end below which all lies that was ever taken.
@@ -369,6 +379,21 @@ func (r reached) note(n int32, offset int64) {
 		offset = min(before, offset)
 	}
 	r[n] = offset
+}
+
+// beyond returns how far one has come that has come as far as r and as far as more: what
+// a task says of itself may be less once another process has it.
+func (r reached) beyond(more reached) reached {
+	if len(more) == 0 {
+		return r
+	}
+	both := maps.Clone(more)
+	for n, offset := range r {
+		if at, ok := both[n]; !ok || at < offset {
+			both[n] = offset
+		}
+	}
+	return both
 }
 
 // holds reports whether all of min is passed.
