@@ -190,6 +190,12 @@ func (r *request) choose(not *life) *life {
 // other is the process that is not this one.
 func (f *fire) other(l *life) *life { return f.lives[1-l.n].Load() }
 
+// failed returns what the process has last written of queries that failed.
+func (l *life) failed() string {
+	lines := slices.DeleteFunc(strings.Split(l.out.String(), "\n"), func(line string) bool { return !strings.Contains(line, "a query failed") })
+	return strings.Join(lines[max(0, len(lines)-2):], "\n")
+}
+
 // read gets a path. What has reached a process that was killed, and was not answered, is
 // asked again of the other one, as a balancer would; nothing else is.
 func (r *request) read(path string, headers ...string) (a answer, ok bool) {
@@ -199,7 +205,7 @@ func (r *request) read(path string, headers ...string) (a answer, ok bool) {
 		case err == nil && a.status == http.StatusOK:
 			return a, true
 		case err == nil:
-			r.failf("GET %s of process %d: %d %s", path, r.life.n, a.status, a.body)
+			r.failf("GET %s of process %d: %d %s\n%s", path, r.life.n, a.status, a.body, r.life.failed())
 			return a, false
 		case !r.life.dying.Load() || time.Since(r.planned) > giveUp:
 			r.failf("GET %s of process %d: %v", path, r.life.n, err)
