@@ -9,6 +9,12 @@ KEYS ?= 1000000
 INPUTS ?= 1000000
 KILLS ?= 20
 REPLAY_EVENTS ?= 1000000
+REBUILD_EVENTS ?= 1000000
+REBUILD_READS ?= 1000
+REBUILD_WRITES ?= 50
+REBUILD_RATE ?= 20000
+REBUILD_SECONDS ?= 30
+REBUILD_P99 ?= 25ms
 BENCH ?= .
 CELL ?= 3s
 REPEAT ?= 3
@@ -61,6 +67,11 @@ e2e: ## the built program over HTTP, killed half-way, then audited: E2E_COMMANDS
 .PHONY: brokers
 brokers: ## each node of a Kafka cluster killed and restarted under load, then audited: E2E_COMMANDS (20000)
 	E2E_COMMANDS=$(E2E_COMMANDS) .ci/run brokers
+
+.PHONY: rebuild
+rebuild: ## three views rebuilt beside servers under REBUILD_READS (1000) reads and REBUILD_WRITES (50) commands a second, processes killed, of REBUILD_EVENTS (1000000)
+	REBUILD_EVENTS=$(REBUILD_EVENTS) REBUILD_READS=$(REBUILD_READS) REBUILD_WRITES=$(REBUILD_WRITES) REBUILD_RATE=$(REBUILD_RATE) \
+		REBUILD_SECONDS=$(REBUILD_SECONDS) REBUILD_P99=$(REBUILD_P99) .ci/run rebuild
 
 .PHONY: crash
 crash: ## a topology in four processes on the broker in KAFKA_BROKERS, INPUTS (1000000) inputs, KILLS (20) SIGKILLs, against an oracle

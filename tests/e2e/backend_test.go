@@ -64,8 +64,11 @@ func namesServers(setting string) bool {
 // site is one application on a backend; its processes have a data folder each.
 type site struct {
 	backend
-	app string
-	dir string // of the tally and the data folders
+	app         string
+	dir         string         // of the tally and the data folders
+	program     string         // that its processes run, with more flags
+	more        []string       //
+	generations map[string]int // of views that are not read in generation 1
 
 	running map[int]*program // by number
 }
@@ -74,12 +77,15 @@ type site struct {
 // when the test is over.
 func newSite(t testing.TB, b backend) *site {
 	t.Helper()
-	s := &site{backend: b, app: "e2e-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), running: make(map[int]*program)}
+	s := &site{backend: b, app: "e2e-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), program: built, running: make(map[int]*program)}
 	if !b.embedded() {
 		t.Cleanup(func() { s.remove(t) })
 	}
 	return s
 }
+
+// generation is the one in which a view is read.
+func (s *site) generation(view string) int { return max(s.generations[view], 1) }
 
 // data is the data folder of process n.
 func (s *site) data(n int) string { return filepath.Join(s.dir, "data-"+strconv.Itoa(n)) }
@@ -87,7 +93,7 @@ func (s *site) data(n int) string { return filepath.Join(s.dir, "data-"+strconv.
 // launch starts process n.
 func (s *site) launch(t testing.TB, n int) *program {
 	t.Helper()
-	cmd := exec.Command(built, flags(s.data(n), "--app", s.app)...)
+	cmd := exec.Command(s.program, append(flags(s.data(n), "--app", s.app), s.more...)...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), namesServers), s.environment()...)
 	s.running[n] = launchAs(t, cmd)
 	return s.running[n]

@@ -6,8 +6,11 @@
 //	go test ./tests/e2e                        3,000 commands
 //	E2E_COMMANDS=20000 go test -v ./tests/e2e  as make e2e does
 //
-// The environment may set E2E_COMMANDS, E2E_SEED, and, in E2E_OUTAGE, how long a
-// server is away, such as 60s. Where it names servers by KAFKA_BROKERS, REDIS_ADDR
+// The environment may set E2E_COMMANDS, E2E_SEED, in E2E_OUTAGE how long a
+// server is away, such as 60s, and the sizes of a rebuild under fire, as make rebuild
+// does: REBUILD_EVENTS that are there before, REBUILD_READS and REBUILD_WRITES a second,
+// REBUILD_RATE that a rebuild may take, REBUILD_SECONDS that are measured before it, and
+// REBUILD_P99, such as 25ms, that reads and commands may take meanwhile. Where it names servers by KAFKA_BROKERS, REDIS_ADDR
 // and ELASTICSEARCH_URL, the program is killed, and its processes take over from
 // one another, on these too; the auditor then reads all three by clients of its
 // own. Where it names, in SERVERS_DIR, scripts SERVER/up and SERVER/down and, in
@@ -24,6 +27,10 @@
 // servers_test.go and proxy_test.go start and fail some, for failure_test.go, and
 // for brokers_test.go, where Kafka loses its nodes one by one; takeover_test.go and
 // forward_test.go have two processes, effects_test.go reads what is sent to others.
+// rebuild_test.go rebuilds views, by the program in the folder versions, which carries
+// several of each: preload_test.go writes the events that are there before, fire_test.go
+// sends requests at a fixed rate and checks each answer, queries_test.go is what is asked
+// and sent, tending_test.go the operator's requests. flush_test.go empties Redis.
 // The rest are tests of
 // the program as a whole, named after what they try.
 package e2e

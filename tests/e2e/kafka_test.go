@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,17 +61,22 @@ func envelopeOf(r *kgo.Record) []byte {
 	return nil
 }
 
-// removeTopics deletes topics and a consumer group.
-func removeTopics(ctx context.Context, brokers, group string, topics ...string) error {
+// removeTopics deletes an application's topics and consumer groups.
+func removeTopics(ctx context.Context, brokers, app string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	if _, err := admin.DeleteTopics(ctx, topics...); err != nil {
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
 		return err
 	}
-	_, err = admin.DeleteGroup(ctx, group)
+	own := slices.DeleteFunc(topics.Names(), func(name string) bool { return !strings.HasPrefix(name, app+".") })
+	if _, err := admin.DeleteTopics(ctx, own...); err != nil {
+		return err
+	}
+	_, err = admin.DeleteGroups(ctx, app, app+".announce-tribes")
 	return err
 }

@@ -256,6 +256,11 @@ type answer struct {
 
 // ask sends a request. Headers are pairs of name and value.
 func ask(ctx context.Context, method, url, body string, headers ...string) (answer, error) {
+	return askBy(ctx, client, method, url, body, headers...)
+}
+
+// askBy is ask by a client of the caller's.
+func askBy(ctx context.Context, client *http.Client, method, url, body string, headers ...string) (answer, error) {
 	var content io.Reader
 	if body != "" {
 		content = strings.NewReader(body)

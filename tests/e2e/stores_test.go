@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func (s *site) readStores(ctx context.Context) (got stores, err error) {
 	client := s.redisClient()
 	defer client.Close()
 	for name, into := range map[string]*storedView{"tribe-card": &got.tribeCards, "post-card": &got.postCards, "tribe-feed": &got.feed, "tribe-feed.source": &got.feedSource} {
-		if *into, err = readRedis(ctx, client, s.app+":"+name+":1:"); err != nil {
+		if *into, err = readRedis(ctx, client, fmt.Sprintf("%s:%s:%d:", s.app, name, s.generation(strings.TrimSuffix(name, ".source")))); err != nil {
 			return got, fmt.Errorf("redis: %s: %w", name, err)
 		}
 	}
@@ -66,7 +67,9 @@ func (s *site) redisClient() *redis.Client {
 }
 
 // index is the Elasticsearch index of the search view.
-func (s *site) index() string { return "drivetrain." + s.app + ".search.1" }
+func (s *site) index() string {
+	return fmt.Sprintf("drivetrain.%s.search.%d", s.app, s.generation("search"))
+}
 
 // readRedis reads a generation: a hash for each partition, {PREFIX P}, and beside
 // it a sorted set for each set.
@@ -114,7 +117,8 @@ func (v *storedView) readHash(ctx context.Context, client *redis.Client, key str
 			v.documents[id] = value
 		}
 	}
-	v.next[p], err = strconv.ParseInt(fields["n"], 10, 64)
+	next := cmp.Or(fields["n"], "0") // nothing is written yet
+	v.next[p], err = strconv.ParseInt(next, 10, 64)
 	return err
 }
 
@@ -232,14 +236,12 @@ func (s *site) remove(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	err := errors.Join(removeTopics(ctx, s.kafka, s.app, s.app+".events", s.app+".control", s.shuffle()),
-		removeTopics(ctx, s.kafka, s.app+".announce-tribes", s.app+".out"), s.empty(ctx))
-	if err != nil {
+	if err := errors.Join(removeTopics(ctx, s.kafka, s.app), s.empty(ctx)); err != nil {
 		t.Logf("%s is not removed whole: %v", s.app, err)
 	}
 }
 
-// empty deletes the application's keys from Redis and its index from
+// empty deletes the application's keys from Redis and its indices from
 // Elasticsearch.
 func (s *site) empty(ctx context.Context) error {
 	client := s.redisClient()
@@ -249,6 +251,24 @@ func (s *site) empty(ctx context.Context) error {
 	for keys.Next(ctx) {
 		err = errors.Join(err, client.Del(ctx, keys.Val()).Err())
 	}
-	_, failed := elastic(ctx, http.MethodDelete, s.search+"/"+s.index(), "")
+	indices, failed := s.indices(ctx)
+	for _, name := range indices {
+		_, wrong := elastic(ctx, http.MethodDelete, s.search+"/"+name, "")
+		failed = errors.Join(failed, wrong)
+	}
 	return errors.Join(err, keys.Err(), failed)
+}
+
+// indices are the names of all that the application has in Elasticsearch.
+func (s *site) indices(ctx context.Context) (names []string, err error) {
+	data, err := elastic(ctx, http.MethodGet, s.search+"/_cat/indices/drivetrain."+s.app+".*?format=json&h=index", "")
+	if err != nil {
+		return nil, err
+	}
+	var all []struct{ Index string }
+	err = json.Unmarshal(data, &all)
+	for _, one := range all {
+		names = append(names, one.Index)
+	}
+	return names, err
 }

@@ -218,15 +218,10 @@ func (w *witness) send(c command, to ...*program) outcome {
 
 // keep notes a definite answer.
 func (w *witness) keep(c command, a answer) outcome {
-	var doc struct {
-		outcome
-		Type string `json:"type"`
+	got, err := outcomeOf(a)
+	if err != nil {
+		w.t.Errorf("%s of %s: %v", c.Name, c.ID, err)
 	}
-	if err := json.Unmarshal(a.body, &doc); err != nil {
-		w.t.Errorf("%s of %s: %d with a body that is no JSON: %q", c.Name, c.ID, a.status, a.body)
-	}
-	got := doc.outcome
-	got.Status, got.Problem = a.status, doc.Type
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.Seq = 1<<31 + len(w.entries)

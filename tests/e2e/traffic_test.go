@@ -276,19 +276,28 @@ func (c *caller) once(cmd command) (got outcome, unknown string) {
 	if unknown != "" {
 		return got, unknown
 	}
-	var doc struct {
-		outcome
-		Type string `json:"type"`
+	got, err := outcomeOf(a)
+	if err != nil {
+		c.failf("command %d: %v", cmd.Seq, err)
 	}
-	if err := json.Unmarshal(a.body, &doc); err != nil {
-		c.failf("command %d: %d with a body that is no JSON: %q", cmd.Seq, a.status, a.body)
-	}
-	got = doc.outcome
-	got.Status, got.Problem = a.status, doc.Type
 	if a.status == http.StatusOK && (a.header.Get("Position") != got.Position || a.header.Get("ETag") != strconv.Quote(strconv.FormatUint(got.Version, 10))) {
 		c.failf("command %d: headers %v do not fit the answer %s", cmd.Seq, a.header, a.body)
 	}
 	return got, ""
+}
+
+// outcomeOf reads a definite answer.
+func outcomeOf(a answer) (outcome, error) {
+	var doc struct {
+		outcome
+		Type string `json:"type"`
+	}
+	err := json.Unmarshal(a.body, &doc)
+	if err != nil {
+		err = fmt.Errorf("%d with a body that is no JSON: %q", a.status, a.body)
+	}
+	doc.Status, doc.Problem = a.status, doc.Type
+	return doc.outcome, err
 }
 
 // note counts an answer.
