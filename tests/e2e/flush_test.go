@@ -14,7 +14,7 @@ import (
 const wholeWithin = 30 * time.Second
 
 // flushes is how often Redis is emptied.
-const flushes = 4
+const flushes = 2
 
 // still is what nobody changes any more, by the path at which it is read: its answer must
 // be this one for ever.

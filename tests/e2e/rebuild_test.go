@@ -36,6 +36,9 @@ const (
 // by one generation, no earlier than the one before, and there; in the end all views are
 // what the tally says.
 func TestARebuildUnderFire(t *testing.T) {
+	if os.Getenv("REBUILD_EVENTS") == "" {
+		t.Skip("it takes minutes of a machine of its own: make rebuild")
+	}
 	for _, b := range onServers() {
 		t.Run(b.name, func(t *testing.T) { newSiege(t, b).run() })
 	}
