@@ -31,7 +31,7 @@ func answered(t *testing.T, s scripted, min string) []string {
 		fmt.Fprint(w, one.body)
 	}))
 	defer server.Close()
-	p := &program{base: server.URL}
+	p := &program{base: server.URL, out: &output{}}
 	f := newFire(t, newPast(100, 1), p, p)
 	f.made.note("post-card", 1, 1)
 	f.made.note("post-card", 2, markedVersion)
