@@ -112,13 +112,7 @@ func TestAnAnswerIsNoOlderThanItMayBe(t *testing.T) {
 			first := frameworktest.Send(t, app, call("a"))
 			before := now(1)
 			store.gate.Lock()
-			held := true
-			release := func() {
-				if held {
-					store.gate.Unlock()
-				}
-				held = false
-			}
+			release := sync.OnceFunc(store.gate.Unlock)
 			defer release()
 			written := time.Now()
 			last := frameworktest.Send(t, app, call("a"))
