@@ -155,17 +155,6 @@ func TestAGenerationThatHoldsKeysBackIsNotWhole(t *testing.T) {
 // is parked nor its shuffle.
 func TestWhatAnotherProcessHoldsBackIsComparedToo(t *testing.T) {
 	w := poisonWorld(t)
-	start := func(serves ...int32) *framework.App {
-		l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 1)}
-		l.proposals <- serves
-		app := framework.New(w.config(l))
-		w.program(app)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- app.Run(ctx) }()
-		t.Cleanup(func() { cancel(); <-ended })
-		return app
-	}
 	events, shuffle := eventlog.PartitionOf([]byte("tally/t3"), 4), eventlog.PartitionOf([]byte("g3"), 4)
 	var busy, others []int32
 	for n := range int32(4) {
@@ -175,7 +164,8 @@ func TestWhatAnotherProcessHoldsBackIsComparedToo(t *testing.T) {
 			others = append(others, n)
 		}
 	}
-	here, asked := start(busy...), start(others...)
+	here, _ := w.shared(busy...)
+	asked, _ := w.shared(others...)
 	eventually(t, func() bool { return len(here.Unready())+len(asked.Unready()) == 0 })
 	for range 3 {
 		if _, err := here.Execute(context.Background(), call("t3")); err != nil {

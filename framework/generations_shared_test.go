@@ -14,25 +14,27 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
 
+// shared starts a process that serves some partitions of a log that others share.
+func (w *world) shared(serves ...int32) (*framework.App, *sharedLog) {
+	l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 1)}
+	l.proposals <- serves
+	app := framework.New(w.config(l))
+	w.program(app)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	w.Cleanup(func() { cancel(); <-ended })
+	return app, l
+}
+
 // Two processes of one application switch at once, and roll back at once: each view is
 // switched once. An answer's position, brought to the other process, makes it wait until
 // it has folded the switch that the answer had.
 func TestTwoProcessesSwitchAtOnce(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	w.carry(1, 2)
-	shared := func(serves ...int32) (*framework.App, *sharedLog) {
-		l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 1)}
-		l.proposals <- serves
-		app := framework.New(w.config(l))
-		w.program(app)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- app.Run(ctx) }()
-		t.Cleanup(func() { cancel(); <-ended })
-		return app, l
-	}
-	a, _ := shared(0, 1)
-	b, _ := shared(2, 3)
+	a, _ := w.shared(0, 1)
+	b, _ := w.shared(2, 3)
 	eventually(t, func() bool { return len(a.Unready())+len(b.Unready()) == 0 })
 	ids := make(map[int]string)
 	for n := 0; len(ids) < 2; n++ {
