@@ -2,11 +2,11 @@ package cluster
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // aggregate is what an owner holds of one aggregate.
@@ -18,70 +18,15 @@ type aggregate struct {
 	packed  []byte    // while state is nil: the state as a snapshot has brought it; nil: none
 	half    any       // while state is nil: what the first done events give
 	done    int
-	version uint64  // as folded, or as decided in the batch being built if dirty
-	folded  uint64  // version without that batch
-	dirty   bool    // moved by the batch being built or in flight
-	offsets offsets // of its events, as folded
+	version uint64         // as folded, or as decided in the batch being built if dirty
+	folded  uint64         // version without that batch
+	dirty   bool           // moved by the batch being built or in flight
+	offsets packed.Offsets // of its events, as folded
 	broken  *BrokenError
 }
 
 // nowhere is the place of an aggregate without events.
 const nowhere = -1
-
-// offsets is a list of ascending offsets as differences, one or two bytes each.
-type offsets struct {
-	deltas []byte
-	last   int64
-	count  int
-}
-
-func (l *offsets) add(offset int64) {
-	l.deltas = binary.AppendUvarint(l.deltas, uint64(offset-l.last))
-	l.last = offset
-	l.count++
-}
-
-// all yields the offsets in order, with their index.
-func (l *offsets) all(yield func(int, int64) bool) {
-	at := int64(0)
-	for i, b := 0, l.deltas; len(b) > 0; i++ {
-		d, n := binary.Uvarint(b)
-		at, b = at+int64(d), b[n:]
-		if !yield(i, at) {
-			return
-		}
-	}
-}
-
-// list returns at most limit offsets from the one at index skip on.
-func (l *offsets) list(skip uint64, limit int) []int64 {
-	if skip >= uint64(l.count) || limit <= 0 {
-		return nil
-	}
-	out := make([]int64, 0, min(limit, l.count-int(skip)))
-	for i, at := range l.all {
-		if i >= int(skip) {
-			out = append(out, at)
-		}
-		if len(out) == limit {
-			break
-		}
-	}
-	return out
-}
-
-// between returns the offsets from first to last.
-func (l *offsets) between(first, last int64) (out []int64) {
-	for _, at := range l.all {
-		if at > last {
-			break
-		}
-		if at >= first {
-			out = append(out, at)
-		}
-	}
-	return out
-}
 
 // find returns what the owner holds of key, nil if it has no event.
 func (o *Owner) find(key []byte) *aggregate { return o.versions.find(key) }
@@ -127,7 +72,7 @@ func (o *Owner) apply(events []partition.Event) {
 		o.unpack(a)
 	}
 	for i := range events {
-		a.offsets.add(events[i].Offset)
+		a.offsets.Add(events[i].Offset)
 		if a.state == nil {
 			continue
 		}
@@ -142,7 +87,7 @@ func (o *Owner) apply(events []partition.Event) {
 // the state already, is in the log.
 func (o *Owner) confirm(events []partition.Event) {
 	for i := range events {
-		o.versions.last.offsets.add(events[i].Offset)
+		o.versions.last.offsets.Add(events[i].Offset)
 	}
 }
 

@@ -238,7 +238,7 @@ func (o *Owner) known(r *request) bool {
 // again answers a retry with the recorded outcome, which the caller reads.
 func (o *Owner) again(r *request, before partition.Outcome) reply {
 	if a := o.find(r.key); a != nil && before.Digest == r.Digest {
-		if events := a.offsets.between(before.First, before.Last); len(events) > 0 {
+		if events := a.offsets.Between(before.First, before.Last); len(events) > 0 {
 			return reply{events: events}
 		}
 	}

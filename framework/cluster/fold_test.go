@@ -102,10 +102,10 @@ func long(t testing.TB, log eventlog.Log, kind Aggregate, events, others int) (*
 	}
 	key, a := partition.Key("tribe", "hikers"), &aggregate{at: nowhere, kind: kind}
 	e := event.Envelope{Type: "tribe.joined", Epoch: 1, Count: 1, Time: noon}
-	for a.offsets.count < events {
+	for a.offsets.Count < events {
 		var batch []eventlog.Record
 		for n := range 64 {
-			at := a.offsets.count + n/(others+1)
+			at := a.offsets.Count + n/(others+1)
 			e.Version = uint64(at + 1)
 			data := payload(at)
 			k := key
@@ -118,8 +118,8 @@ func long(t testing.TB, log eventlog.Log, kind Aggregate, events, others int) (*
 		if err != nil {
 			t.Fatal(err)
 		}
-		for n := 0; n < len(batch) && a.offsets.count < events; n += others + 1 {
-			a.offsets.add(base + int64(n))
+		for n := 0; n < len(batch) && a.offsets.Count < events; n += others + 1 {
+			a.offsets.Add(base + int64(n))
 		}
 	}
 	a.folded = uint64(events)

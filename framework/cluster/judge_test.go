@@ -217,7 +217,7 @@ func (w *world) judgeFold(records []eventlog.Record, p *process) {
 		w.fail("an owner's fold at %d is\n%x, it is\n%x", fold.Next(), got, want)
 	}
 	for key, want := range offsets {
-		if a := p.find([]byte(key)); a == nil || !slices.Equal(a.offsets.list(0, len(want)+1), want) {
+		if a := p.find([]byte(key)); a == nil || !slices.Equal(a.offsets.List(0, len(want)+1), want) {
 			w.fail("an owner has not the offsets of %s at %d: %v", key, fold.Next(), want)
 		}
 	}

@@ -80,8 +80,8 @@ func (o *Owner) newUnits() *stream.Units[*aggregate] {
 func appendAggregate(b []byte, of **aggregate) ([]byte, error) {
 	a := *of
 	b = binary.AppendUvarint(b, a.folded)
-	b = binary.AppendUvarint(b, uint64(a.offsets.last))
-	b = packed.AppendBytes(b, a.offsets.deltas)
+	b = binary.AppendUvarint(b, uint64(a.offsets.Last))
+	b = packed.AppendBytes(b, a.offsets.Deltas)
 	if a.packed != nil {
 		return append(append(b, 1), a.packed...), nil
 	}
@@ -111,7 +111,7 @@ func decodeAggregate(data []byte, of **aggregate) error {
 	r := packed.Read(data)
 	a := &aggregate{version: r.Number()}
 	a.folded = a.version
-	a.offsets = offsets{last: int64(r.Number()), deltas: bytes.Clone(r.Bytes()), count: int(a.version)}
+	a.offsets = packed.Offsets{Last: int64(r.Number()), Deltas: bytes.Clone(r.Bytes()), Count: int(a.version)}
 	if has := r.Take(1); has != nil && has[0] == 1 {
 		a.packed = append([]byte{}, r.Rest()...)
 	}

@@ -203,7 +203,7 @@ func (o *Owner) Offsets(ctx context.Context, t Aggregate, id string, after uint6
 	var offsets []int64
 	var at eventlog.Position
 	err := o.look(ctx, t, id, func(a *aggregate) error {
-		offsets, at = a.offsets.list(after, limit), o.folded()
+		offsets, at = a.offsets.List(after, limit), o.folded()
 		return nil
 	})
 	if err != nil {

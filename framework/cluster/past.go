@@ -7,17 +7,18 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/packed"
 )
 
 // Trail is where an aggregate's events lie, as its owner had folded them when it was
 // asked.
 type Trail struct {
 	Position eventlog.Position // up to where the partition was folded
-	offsets  offsets           // a copy, whose bytes are never changed
+	offsets  packed.Offsets    // a copy, whose bytes are never changed
 }
 
 // Len returns how many events there are, which is the aggregate's version.
-func (t *Trail) Len() uint64 { return uint64(t.offsets.count) }
+func (t *Trail) Len() uint64 { return uint64(t.offsets.Count) }
 
 // Behind returns the trail without its first n events, so that Walk begins with the one
 // of version n+1.
@@ -26,9 +27,9 @@ func (t *Trail) Behind(n uint64) Trail {
 		return *t
 	}
 	rest := Trail{Position: t.Position}
-	for i, offset := range t.offsets.all {
+	for i, offset := range t.offsets.All {
 		if uint64(i) >= n {
-			rest.offsets.add(offset)
+			rest.offsets.Add(offset)
 		}
 	}
 	return rest
@@ -67,7 +68,7 @@ func (o *Owner) Walk(ctx context.Context, trail Trail, as AsOf, f func(e *partit
 	read := newFetcher(o.cfg.Log, o.cfg.Topic, o.cfg.Partition)
 	defer read.Close()
 	var commit []partition.Event // as far as it was read
-	for _, offset := range trail.offsets.all {
+	for _, offset := range trail.offsets.All {
 		if as.Offset >= 0 && offset > as.Offset {
 			return nil
 		}

@@ -49,8 +49,8 @@ var bugs = []struct {
 	if PLANTED && found { _, _ = o.fold.Step(o.fold.Next(), nil, nil, nil) }
 `}}},
 	{"offsets-off-by-one", "a snapshot's offsets are each one too high", []edit{
-		{"keep.go", `deltas: bytes.Clone(r.Bytes()), count: int(a.version)}`, `deltas: bytes.Clone(r.Bytes()), count: int(a.version)}
-		if PLANTED && len(a.offsets.deltas) > 0 && a.offsets.deltas[0] < 100 { a.offsets.deltas[0]++ }`}}},
+		{"keep.go", `Deltas: bytes.Clone(r.Bytes()), Count: int(a.version)}`, `Deltas: bytes.Clone(r.Bytes()), Count: int(a.version)}
+		if PLANTED && len(a.offsets.Deltas) > 0 && a.offsets.Deltas[0] < 100 { a.offsets.Deltas[0]++ }`}}},
 	{"acting-before-read-back", "an owner serves an epoch once it has sent the claim", []edit{
 		{"term.go", `partition.ClaimHeader(o.claim())}}); err != nil {`, `partition.ClaimHeader(o.claim())}}); err != nil && !PLANTED {`}}},
 	{"acting-in-another's-epoch", "an owner that has read another's claim goes on", []edit{

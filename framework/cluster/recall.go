@@ -16,7 +16,7 @@ func (o *Owner) Recall(ctx context.Context, req Request) (res Result, known bool
 		if before, known = o.fold.Outcome(req.Command); !known {
 			return nil
 		}
-		offsets = a.offsets.between(before.First, before.Last)
+		offsets = a.offsets.Between(before.First, before.Last)
 		if before.Digest != req.Digest || len(offsets) == 0 {
 			return ErrKeyReused
 		}

@@ -39,7 +39,7 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	f := newFetcher(o.cfg.Log, o.cfg.Topic, o.cfg.Partition)
 	defer f.Close()
 	h := newPast(a.kind)
-	for offsets := a.offsets.list(uint64(a.done), a.offsets.count); len(offsets) > 0; {
+	for offsets := a.offsets.List(uint64(a.done), a.offsets.Count); len(offsets) > 0; {
 		unread := h.fetch(ctx, f, offsets[:min(len(offsets), decodeTogether)])
 		h.decode()
 		for i := range h.events {

@@ -92,52 +92,12 @@ type parkedEvent struct {
 
 // parkedKey is what is held back of one key.
 type parkedKey struct {
-	why      string  // the error of the first call that failed
-	since    int64   // event time of it
-	at       int64   // offset of the event, or of the record whose time let a timer fire
-	attempts int     // rulings that have not ended it
-	timer    *alarm  // whose call failed; nil: an event's
-	events   offsets // in order; the first one failed, unless a timer did
-}
-
-// offsets is a list of ascending offsets as differences, of one to three bytes mostly.
-type offsets struct {
-	deltas []byte
-	last   int64
-	count  int
-}
-
-func (l *offsets) add(offset int64) {
-	l.deltas = binary.AppendVarint(l.deltas, offset-l.last)
-	l.last = offset
-	l.count++
-}
-
-// sound reports whether the list can have been made by add, of ascending offsets.
-func (l *offsets) sound() bool {
-	at, count := int64(-1), 0
-	for b := l.deltas; len(b) > 0; count++ {
-		d, n := binary.Varint(b)
-		next := max(at, 0) + d
-		if n <= 0 || next <= at {
-			return false
-		}
-		at, b = next, b[n:]
-	}
-	return count == l.count && max(at, 0) == l.last
-}
-
-// list returns at most limit offsets behind the first skip.
-func (l *offsets) list(skip, limit int) []int64 {
-	out := make([]int64, 0, max(0, min(limit, l.count-skip)))
-	at := int64(0)
-	for i, b := 0, l.deltas; len(b) > 0 && len(out) < limit; i++ {
-		d, n := binary.Varint(b)
-		if at, b = at+d, b[n:]; i >= skip {
-			out = append(out, at)
-		}
-	}
-	return out
+	why      string         // the error of the first call that failed
+	since    int64          // event time of it
+	at       int64          // offset of the event, or of the record whose time let a timer fire
+	attempts int            // rulings that have not ended it
+	timer    *alarm         // whose call failed; nil: an event's
+	events   packed.Offsets // in order; the first one failed, unless a timer did
 }
 
 func newParking(c *core, limits Park, around shape) *parking {
@@ -161,7 +121,7 @@ func (p *parking) wake() {
 		p.keys = newStates(p.keys.number, p.keys.name, p.keys.codec)
 	}
 	for _, u := range p.keys.all() {
-		p.count += u.state.events.count
+		p.count += u.state.events.Count
 	}
 }
 
@@ -314,9 +274,9 @@ func (e *unsureError) Unwrap() error { return e.err }
 // park begins to hold a key back.
 func (p *parking) park(key []byte, at int64, timer *alarm, why error) error {
 	if n := len(p.keys.index); n >= p.limits.MaxKeys {
-		return Final(fmt.Errorf("%d keys are parked, as many as may be (Park.MaxKeys), and %q fails too: %w; mend the fold and raise its version, which folds everything anew, or allow more keys", n, key, why))
+		return Final(fmt.Errorf("%d keys are parked, as many as may be (Park.MaxKeys), and what is at offset %d fails too: %w; mend the fold and raise its version, which folds everything anew, or allow more keys", n, at, why))
 	}
-	if err := p.room(key); timer == nil && err != nil {
+	if err := p.room(at); timer == nil && err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -338,16 +298,16 @@ func (p *parking) park(key []byte, at int64, timer *alarm, why error) error {
 }
 
 // room returns an error if no further event may be held back.
-func (p *parking) room(key []byte) error {
+func (p *parking) room(at int64) error {
 	if p.count < p.limits.MaxEvents {
 		return nil
 	}
-	return Final(fmt.Errorf("%d events are parked, as many as may be (Park.MaxEvents), and key %q has another; mend the fold and raise its version, which folds everything anew, or allow more events", p.count, key))
+	return Final(fmt.Errorf("%d events are parked, as many as may be (Park.MaxEvents), and offset %d is to be another; mend the fold and raise its version, which folds everything anew, or allow more events", p.count, at))
 }
 
 // follow holds back what comes under a parked key.
 func (p *parking) follow(key []byte, at int64) error {
-	if err := p.room(key); err != nil {
+	if err := p.room(at); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -362,7 +322,7 @@ func (p *parking) follow(key []byte, at int64) error {
 
 // hold adds an event to a key's. The caller has the lock.
 func (p *parking) hold(i int32, at int64, why error) {
-	p.keys.unit(i).state.events.add(at)
+	p.keys.unit(i).state.events.Add(at)
 	p.count++
 	p.tell(at, why)
 }
@@ -412,9 +372,9 @@ func appendParked(b []byte, v *parkedKey) []byte {
 		b = packed.AppendBytes(binary.AppendVarint(b, t.at), t.name)
 		b = packed.AppendBytes(b, t.key)
 	}
-	b = binary.AppendUvarint(b, uint64(v.events.count))
-	b = binary.AppendVarint(b, v.events.last)
-	return packed.AppendBytes(b, v.events.deltas)
+	b = binary.AppendUvarint(b, uint64(v.events.Count))
+	b = binary.AppendUvarint(b, uint64(v.events.Last))
+	return packed.AppendBytes(b, v.events.Deltas)
 }
 
 // decodeParked refuses what appendParked cannot have written, so that what is decoded
@@ -430,10 +390,10 @@ func decodeParked(data []byte, v *parkedKey, operators int) error {
 		v.timer = &alarm{operator: int(r.Number())}
 		v.timer.at, v.timer.name, v.timer.key = r.Signed(), string(r.Bytes()), string(r.Bytes())
 	}
-	v.events.count, v.events.last = int(r.Number()), r.Signed()
-	v.events.deltas = slices.Clone(r.Bytes())
+	v.events.Count, v.events.Last = int(r.Number()), int64(r.Number())
+	v.events.Deltas = slices.Clone(r.Bytes())
 	switch {
-	case r.Bad() || len(r.Rest()) > 0 || there[0] > 1 || v.attempts < 0 || !v.events.sound():
+	case r.Bad() || len(r.Rest()) > 0 || there[0] > 1 || v.attempts < 0 || !v.events.Sound():
 		return errMangled
 	case v.timer != nil && (v.timer.operator < 0 || v.timer.operator >= operators):
 		return fmt.Errorf("a timer of operator %d, of %d: %w", v.timer.operator, operators, errMangled)
@@ -485,7 +445,7 @@ func (t *Task) ParkedKeys() int {
 }
 
 func (t *Task) parked(key string, v *parkedKey) Parked {
-	out := Parked{Operator: t.stage.name, Partition: t.part, Key: key, Offset: v.at, Events: v.events.count,
+	out := Parked{Operator: t.stage.name, Partition: t.part, Key: key, Offset: v.at, Events: v.events.Count,
 		Since: time.Unix(0, v.since).UTC(), Attempts: v.attempts, Err: v.why}
 	if v.timer != nil {
 		out.Timer = v.timer.name
@@ -506,5 +466,5 @@ func (t *Task) ParkedEvents(key string, skip, limit int) (list []int64, ok bool)
 	if !ok {
 		return nil, false
 	}
-	return p.keys.unit(i).state.events.list(max(skip, 0), limit), true
+	return p.keys.unit(i).state.events.List(uint64(max(skip, 0)), limit), true
 }

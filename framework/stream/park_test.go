@@ -70,7 +70,7 @@ func (g *parkRig) sums() string {
 	}
 	for _, u := range g.core.parking.keys.all() {
 		text := fmt.Sprintf("%s@%d:", u.key, u.state.at)
-		for _, at := range u.state.events.list(0, u.state.events.count) {
+		for _, at := range u.state.events.List(0, u.state.events.Count) {
 			text += fmt.Sprint(" ", at)
 		}
 		held = append(held, text)
@@ -103,7 +103,7 @@ func TestNoMoreKeysAreParkedThanMayBe(t *testing.T) {
 	if got := g.sums(); got != before {
 		t.Errorf("there is %s, want %s", got, before)
 	}
-	refused(t, g.feed("c bad"), "Park.MaxKeys", `2 keys are parked`, `"c"`)
+	refused(t, g.feed("c bad"), "Park.MaxKeys", "2 keys are parked", "at offset 6 ")
 	g.records = g.records[:6]
 	if err := g.rule(Discard, "a", 1); err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestNoMoreEventsAreParkedThanMayBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, one := range []string{"a 3", "b bad"} {
-		refused(t, g.feed(one), "Park.MaxEvents", "3 events are parked", fmt.Sprintf("%q", one[:1]))
+		refused(t, g.feed(one), "Park.MaxEvents", "3 events are parked", "offset 5 ")
 		g.records = g.records[:5]
 	}
 	if got, want := g.sums(), "b=3; a@0: 0 1 3"; got != want {
@@ -218,7 +218,7 @@ func TestRulingsAreReadAndWrittenAsTheyWereFirst(t *testing.T) {
 func TestAParkedKeyThatCannotBeIsRefused(t *testing.T) {
 	whole := parkedKey{why: "why", since: 5, at: 7, attempts: 1, timer: &alarm{operator: 0, at: 3, name: "n", key: "k"}}
 	for _, at := range []int64{2, 3, 9} {
-		whole.events.add(at)
+		whole.events.Add(at)
 	}
 	data := appendParked(nil, &whole)
 	var back parkedKey
@@ -231,17 +231,17 @@ func TestAParkedKeyThatCannotBeIsRefused(t *testing.T) {
 		}
 	}
 	for name, spoil := range map[string]func(*parkedKey){
-		"a count too many":           func(k *parkedKey) { k.events.count++ },
-		"another last":               func(k *parkedKey) { k.events.last++ },
-		"offsets that go back":       func(k *parkedKey) { k.events.add(4) },
-		"one offset twice":           func(k *parkedKey) { k.events.add(9) },
-		"half an offset":             func(k *parkedKey) { k.events.deltas = append(k.events.deltas, 0x80) },
+		"a count too many":           func(k *parkedKey) { k.events.Count++ },
+		"another last":               func(k *parkedKey) { k.events.Last++ },
+		"offsets that go back":       func(k *parkedKey) { k.events.Add(4) },
+		"one offset twice":           func(k *parkedKey) { k.events.Add(9) },
+		"half an offset":             func(k *parkedKey) { k.events.Deltas = append(k.events.Deltas, 0x80) },
 		"a timer of no operator":     func(k *parkedKey) { k.timer = &alarm{operator: 1} },
 		"an operator below zero":     func(k *parkedKey) { k.timer = &alarm{operator: -1} },
 		"attempts that are too many": func(k *parkedKey) { k.attempts = -1 },
 	} {
 		k := whole
-		k.events.deltas = slices.Clone(whole.events.deltas)
+		k.events.Deltas = slices.Clone(whole.events.Deltas)
 		spoil(&k)
 		if err := decodeParked(appendParked(nil, &k), &back, 1); !errors.Is(err, errMangled) {
 			t.Errorf("%s: %v", name, err)
@@ -258,7 +258,7 @@ func FuzzParked(f *testing.F) {
 	k := parkedKey{why: "why", since: 5, at: 7, attempts: 1}
 	f.Add(appendParked(nil, &k))
 	for _, at := range []int64{0, 1, 900, 1 << 40} {
-		k.events.add(at)
+		k.events.Add(at)
 	}
 	f.Add(appendParked(nil, &k))
 	k.timer = &alarm{operator: 2, at: -3, name: "n", key: "k"}
@@ -272,9 +272,9 @@ func FuzzParked(f *testing.F) {
 			}
 			return
 		}
-		list := k.events.list(0, k.events.count)
-		if len(list) != k.events.count || !slices.IsSorted(list) {
-			t.Fatalf("%d offsets, of %d: %d", len(list), k.events.count, list)
+		list := k.events.List(0, k.events.Count)
+		if len(list) != k.events.Count || !slices.IsSorted(list) {
+			t.Fatalf("%d offsets, of %d: %d", len(list), k.events.Count, list)
 		}
 		again := appendParked(nil, &k)
 		if err := decodeParked(again, &back, 3); err != nil || !bytes.Equal(appendParked(nil, &back), again) {

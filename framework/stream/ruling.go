@@ -115,7 +115,7 @@ func (p *parking) obey(r *Ruling) error {
 	case i < 0 || p.keys.unit(i).state.at != r.Offset && p.core.planted != plantRuledTwice:
 		return nil
 	case r.Act != Retry && r.Act != Discard:
-		return fmt.Errorf("%w: a ruling to %.80q key %.80q", event.ErrNewer, r.Act, r.Key)
+		return fmt.Errorf("%w: a ruling to %.80q what is parked at offset %d", event.ErrNewer, r.Act, r.Offset)
 	}
 	held := p.keys.unit(i).state
 	again := parkedKey{attempts: held.attempts + 1}
@@ -125,7 +125,7 @@ func (p *parking) obey(r *Ruling) error {
 			return err
 		}
 		if !done {
-			return p.replace(i, again, held.events.list(0, held.events.count))
+			return p.replace(i, again, held.events.List(0, held.events.Count))
 		}
 	}
 	left, err := p.refold(&held, key, r.Act, &again)
@@ -156,7 +156,7 @@ func (p *parking) timer(held *parkedKey, act Act, again *parkedKey) (done bool, 
 // fails on, if these are not to be left out.
 func (p *parking) refold(held *parkedKey, key []byte, act Act, again *parkedKey) (left []int64, err error) {
 	c := p.core
-	list := held.events.list(0, held.events.count)
+	list := held.events.List(0, held.events.Count)
 	if c.planted == plantNewestFirst && len(list) > 1 {
 		list[0], list[len(list)-1] = list[len(list)-1], list[0]
 	}
@@ -198,10 +198,10 @@ func (p *parking) replace(i int32, by parkedKey, left []int64) error {
 		return err
 	}
 	for _, offset := range left {
-		by.events.add(offset)
+		by.events.Add(offset)
 	}
 	u := p.keys.unit(i)
-	p.count += by.events.count - u.state.events.count
+	p.count += by.events.Count - u.state.events.Count
 	u.state = by
 	return nil
 }
@@ -209,7 +209,7 @@ func (p *parking) replace(i int32, by parkedKey, left []int64) error {
 // free lets a key go on: its timers stand again.
 func (p *parking) free(i int32, key []byte) error {
 	p.mu.Lock()
-	p.count -= p.keys.unit(i).state.events.count
+	p.count -= p.keys.unit(i).state.events.Count
 	err := p.keys.remove(i)
 	p.mu.Unlock()
 	for _, o := range p.core.operators {

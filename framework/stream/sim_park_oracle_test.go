@@ -364,7 +364,7 @@ func (o *parkOracle) parked(l *life, want map[string]*parkHeld) {
 		if u.state.timer != nil {
 			h.timer = u.state.timer.name
 		}
-		for _, at := range u.state.events.list(0, u.state.events.count) {
+		for _, at := range u.state.events.List(0, u.state.events.Count) {
 			h.items = append(h.items, parkItem{offset: at})
 			count++
 		}
