@@ -238,6 +238,17 @@ func (q *Query) Least(view string, partition int32) int64 {
 	return 0
 }
 
+// Leasts is Least of all partitions of a view that it reads, as view.Query.Least.
+func (q *Query) Leasts(view string) map[int32]int64 {
+	all := make(map[int32]int64, len(q.parts))
+	for i := range q.parts {
+		if p := &q.parts[i]; p.view == view {
+			all[p.partition] = p.mark
+		}
+	}
+	return all
+}
+
 // Answer is a view's answer.
 type Answer struct {
 	JSON       []byte

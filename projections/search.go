@@ -21,6 +21,7 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 	if err != nil {
 		return nil, err
 	}
+	asked.Least = q.Leasts(v.Name)
 	if q.Shown {
 		if err := r.Search.Refresh(ctx, g); err != nil {
 			return nil, err

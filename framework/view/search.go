@@ -21,7 +21,7 @@ type Search interface {
 	Refresh(ctx context.Context, g Generation) error
 	// Find returns what matches in the order that the query asks for. A text that is
 	// not blank but holds no word, such as "*", finds nothing. An error wraps ErrQuery
-	// where the query is at fault.
+	// where the query is at fault, and is a *BehindError where a part is below q.Least.
 	Find(ctx context.Context, g Generation, q Query) (Hits, error)
 }
 
@@ -100,6 +100,10 @@ type Query struct {
 	Skip  int    // hits to leave out, at most MaxDepth - Size; 0 with After
 	After *Place // begin behind this place, the Next of the page before; nil: at the first hit
 	Size  int    // hits to return, 1 to MaxPage
+	// Least is, by partition, the offset that a part's mark is known to have reached; where
+	// one has not, as in a store that was lost and is being filled again, all fails. Default
+	// nil: no mark is looked at, nor that of a part which is not here or at 0.
+	Least map[int32]int64
 }
 
 // Range is what a value must lie within, both ends included; at least one is given, as

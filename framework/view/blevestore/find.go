@@ -46,6 +46,9 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 		return view.Hits{}, err
 	}
 	defer r.Close()
+	if err := atLeast(r, q.Least); err != nil {
+		return view.Hits{}, err
+	}
 	found, err := x.searcher(ctx, r, spoken, q)
 	if err != nil {
 		return view.Hits{}, err
@@ -60,6 +63,18 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 		return view.Hits{}, err
 	}
 	return load(r, top, q)
+}
+
+// atLeast returns an error if a mark that r sees is below an offset.
+func atLeast(r index.IndexReader, least map[int32]int64) error {
+	for partition, from := range least {
+		if mark, err := markSeen(r, partition); err != nil {
+			return err
+		} else if mark.Next < from {
+			return &view.BehindError{Mark: mark, From: from}
+		}
+	}
+	return nil
 }
 
 // wordsOf returns the parts of a query's text that stand between spaces and hold a

@@ -207,6 +207,11 @@ func (x *generation) mark(partition int32) (view.Mark, error) {
 		return view.Mark{}, err
 	}
 	defer r.Close()
+	return markSeen(r, partition)
+}
+
+// markSeen returns a mark as a reader of the index sees it.
+func markSeen(r index.IndexReader, partition int32) (view.Mark, error) {
 	b, err := r.GetInternal(markKey(partition))
 	if err != nil || b == nil {
 		return view.Mark{}, err

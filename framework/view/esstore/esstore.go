@@ -151,9 +151,10 @@ type generation struct {
 	alias  string // to write through
 
 	mu      sync.Mutex
-	uuid    string      // of the index as last seen
-	format  int         // of the index, 0 as long as it was not seen
-	refresh *refreshing // the next refresh, not yet begun
+	uuid    string          // of the index as last seen
+	reached map[int32]int64 // marks that it is known to have reached
+	format  int             // of the index, 0 as long as it was not seen
+	refresh *refreshing     // the next refresh, not yet begun
 
 	turn chan struct{} // holds one token while no refresh runs
 }

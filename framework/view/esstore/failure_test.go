@@ -333,6 +333,32 @@ func TestAnIndexMadeAnewIsNotTakenForTheOldOne(t *testing.T) {
 	k.wantMark(view.Mark{Epoch: 1})
 }
 
+// TestASearchDoesNotSeeAnIndexMadeAnewForTheOldOne has the new index filled to the same
+// mark by the time the search has ended, whatever the search saw of it.
+func TestASearchDoesNotSeeAnIndexMadeAnewForTheOldOne(t *testing.T) {
+	k := newTask(t)
+	k.must(k.write("a"))
+	looked := k.called("mget")
+	ask := view.Query{Size: 1, Least: map[int32]int64{0: 1}}
+	if _, err := k.s.Find(t.Context(), posts, ask); err != nil || k.called("mget") != looked+1 {
+		t.Errorf("%v, %d looks at marks; want one, behind the search", err, k.called("mget")-looked)
+	}
+	k.setFault(first("search", func(w http.ResponseWriter, r *http.Request) {
+		k.must(k.s.Drop(t.Context(), posts))
+		k.must(k.s.Prepare(t.Context(), posts, postFields))
+		k.serve(w, r)
+		k.mark = view.Mark{}
+		k.open()
+		k.must(k.write("a"))
+	}))
+	if _, err := k.s.Find(t.Context(), posts, ask); !isBehind(err) {
+		t.Errorf("%v; want a BehindError", err)
+	}
+	if _, err := k.s.Find(t.Context(), posts, ask); err != nil {
+		t.Errorf("once it is filled: %v", err)
+	}
+}
+
 func TestAnIndexThatIsGoneIsNoticedAndMadeAgainByOpen(t *testing.T) {
 	for _, call := range []string{"mget", "bulk", "mark"} {
 		k := newTask(t)

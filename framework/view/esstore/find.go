@@ -49,10 +49,12 @@ func (s *Store) find(ctx context.Context, x *generation, q view.Query) (view.Hit
 	if err != nil {
 		return view.Hits{}, err
 	}
-	no := false
 	var answer answer
-	err = s.call(ctx, esapi.SearchRequest{Index: []string{x.name}, Body: bytes.NewReader(body), Preference: preference(q),
-		SearchType: "dfs_query_then_fetch", AllowPartialSearchResults: &no}, &answer)
+	err = s.within(ctx, x, q.Least, func() error {
+		no := false
+		return s.call(ctx, esapi.SearchRequest{Index: []string{x.name}, Body: bytes.NewReader(body), Preference: preference(q),
+			SearchType: "dfs_query_then_fetch", AllowPartialSearchResults: &no}, &answer)
+	})
 	if err != nil {
 		return view.Hits{}, err
 	}

@@ -153,7 +153,7 @@ func (s *Store) prepare(ctx context.Context, g view.Generation, fields view.Fiel
 		return err
 	}
 	name := indexName(g)
-	x := &generation{fields: maps.Clone(fields), name: name, alias: name + ".writes", turn: make(chan struct{}, 1)}
+	x := &generation{fields: maps.Clone(fields), name: name, alias: name + ".writes", turn: make(chan struct{}, 1), reached: make(map[int32]int64)}
 	x.turn <- struct{}{}
 	if err := s.ensure(ctx, x); err != nil {
 		return err
@@ -234,7 +234,7 @@ func isNew(kind view.FieldKind) bool { return kind != view.Text && kind != view.
 func (x *generation) seen(there definition) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.uuid, x.format = there.Settings.Index.UUID, there.Mappings.Meta.Format
+	x.become(there.Settings.Index.UUID, there.Mappings.Meta.Format)
 }
 
 // sorted returns an error for a query that this index cannot sort.
@@ -257,6 +257,14 @@ func (x *generation) take(from *generation) {
 	from.mu.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.become(uuid, format)
+}
+
+// become takes an index for the one that is there. The caller holds mu.
+func (x *generation) become(uuid string, format int) {
+	if x.uuid != uuid {
+		clear(x.reached)
+	}
 	x.uuid, x.format = uuid, format
 }
 

@@ -39,8 +39,9 @@ type loaded struct {
 // place is a part's mark and which version of it that is.
 type place struct {
 	view.Mark
-	id string
-	at *loaded // nil where there is none
+	uuid string // of the index
+	id   string
+	at   *loaded // nil where there is none
 }
 
 // stored is a mark in the index.
@@ -173,6 +174,7 @@ func (s *Store) move(ctx context.Context, x *generation, partition int32, p plac
 	if answer.ID != p.id {
 		return fmt.Errorf("move the mark: an answer about %.100q, not %s", answer.ID, p.id)
 	}
+	x.reach(p.uuid, partition, p.Next)
 	return nil
 }
 
@@ -234,7 +236,7 @@ func (s *Store) places(ctx context.Context, x *generation, partitions []int32) (
 func (s *Store) placesIn(ctx context.Context, x *generation, uuid string, partitions []int32) (places []place, whole bool, err error) {
 	ids := make([]string, len(partitions))
 	for i, p := range partitions {
-		ids[i] = fmt.Sprintf("mark-%d-%s", p, uuid)
+		ids[i] = markID(p, uuid)
 	}
 	found, err := s.load(ctx, x, ids, true)
 	if err != nil {
@@ -242,7 +244,7 @@ func (s *Store) placesIn(ctx context.Context, x *generation, uuid string, partit
 	}
 	places, whole = make([]place, len(ids)), true
 	for i := range found {
-		places[i].id = ids[i]
+		places[i].uuid, places[i].id = uuid, ids[i]
 		if !found[i].Found {
 			whole = false
 			continue
@@ -252,9 +254,12 @@ func (s *Store) placesIn(ctx context.Context, x *generation, uuid string, partit
 			return nil, false, fmt.Errorf("the mark %s is not as this package writes it: another program has written to the index", ids[i])
 		}
 		places[i].Mark, places[i].at = view.Mark{Epoch: m.Epoch, Next: m.Next}, &found[i]
+		x.reach(uuid, partitions[i], m.Next)
 	}
 	return places, whole, nil
 }
+
+func markID(partition int32, uuid string) string { return fmt.Sprintf("mark-%d-%s", partition, uuid) }
 
 // load reads documents by _id, in order. Of an index that is gone it finds none.
 func (s *Store) load(ctx context.Context, x *generation, ids []string, sources bool) ([]loaded, error) {

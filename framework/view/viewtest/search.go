@@ -31,6 +31,8 @@ var searchTests = map[string]func(*index){
 	"queries beyond the limits name them":         queryLimitsAreNamed,
 	"queries end with their context":              queriesEndWithTheirContext,
 	"a batch that is no JSON changes nothing":     noJSONChangesNothing,
+	"a search knows a part that is behind":        searchKnowsWhatIsBehind,
+	"a search knows a part that was emptied":      searchKnowsWhatWasEmptied,
 	"searching while writing finds whole batches": searchingWhileWriting,
 }
 
@@ -427,6 +429,55 @@ func noJSONChangesNothing(x *index) {
 	}
 	x.wantMark(0, w.mark)
 	x.wantFound("alpha", nil, "a")
+}
+
+// wantBehind checks that a search of parts at these offsets at least fails for one that is
+// at mark; with none, that it goes well.
+func (x *index) wantBehind(mark *view.Mark, least map[int32]int64) {
+	x.Helper()
+	_, err := x.store.Find(x.ctx, x.g, view.Query{Size: 1, Least: least})
+	var behind *view.BehindError
+	switch {
+	case mark == nil && err != nil:
+		x.Errorf("a search of parts at %v at least: %v", least, err)
+	case mark != nil && (!errors.As(err, &behind) || behind.Mark != *mark):
+		x.Errorf("a search of parts at %v at least: %v, want a BehindError with mark %+v", least, err, *mark)
+	}
+}
+
+func searchKnowsWhatIsBehind(x *index) {
+	one, two := x.writer(1), x.writer(2)
+	for range 3 {
+		one.put("a", post("alpha", "", ""))
+	}
+	two.put("b", post("beta", "", ""))
+	x.wantBehind(nil, map[int32]int64{1: 3})
+	x.wantBehind(nil, map[int32]int64{1: 3, 2: 1})
+	x.wantBehind(&one.mark, map[int32]int64{1: 4})
+	x.wantBehind(&one.mark, map[int32]int64{1: 4, 2: 1})
+	x.wantBehind(&two.mark, map[int32]int64{1: 3, 2: 1 << 40})
+	x.wantBehind(&view.Mark{}, map[int32]int64{7: 1})
+	x.wantBehind(nil, map[int32]int64{7: 0})
+}
+
+func searchKnowsWhatWasEmptied(x *index) {
+	e, ok := x.Store.(Emptier)
+	if !ok {
+		return
+	}
+	lost, other := x.writer(0), x.writer(1)
+	lost.put("a", post("alpha", "", ""))
+	other.put("b", post("beta", "", ""))
+	x.wantBehind(nil, map[int32]int64{0: 1, 1: 1})
+	e.Empty(x.T, x.g)
+	x.prepareFields(x.g)
+	other = x.writer(1) // has noticed, the other not yet
+	other.put("b", post("beta", "", ""))
+	x.wantBehind(&view.Mark{}, map[int32]int64{0: 1, 1: 1})
+	lost = x.writer(0)
+	x.wantBehind(&lost.mark, map[int32]int64{0: 1, 1: 1})
+	lost.put("a", post("alpha", "", ""))
+	x.wantBehind(nil, map[int32]int64{0: 1, 1: 1})
 }
 
 // searchingWhileWriting asks while batches of three documents are written.

@@ -1,0 +1,83 @@
+package esstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/drivetrain-go/drivetrain/framework/view"
+)
+
+// within reads from an index whose marks had reached what least says when read began: it
+// fails with a *BehindError where they had not, or where the index is another one by the
+// time read has ended. Marks of one index never go back, so those that were seen once
+// need not be asked for; that it is still there is asked behind read.
+func (s *Store) within(ctx context.Context, x *generation, least map[int32]int64, read func() error) error {
+	partitions := slices.DeleteFunc(slices.Sorted(maps.Keys(least)), func(p int32) bool { return least[p] <= 0 })
+	if len(partitions) == 0 {
+		return read()
+	}
+	uuid, err := s.reached(ctx, x, least, partitions)
+	if err != nil {
+		return err
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	found, err := s.load(ctx, x, []string{markID(partitions[0], uuid)}, false)
+	if err == nil && !found[0].Found {
+		x.forget(uuid)
+		err = &view.BehindError{From: least[partitions[0]]}
+	}
+	return err
+}
+
+// reached returns the uuid of an index whose marks have reached what least says.
+func (s *Store) reached(ctx context.Context, x *generation, least map[int32]int64, partitions []int32) (uuid string, err error) {
+	if uuid, ok := x.known(least, partitions); ok {
+		return uuid, nil
+	}
+	for some := range slices.Chunk(partitions, view.MaxPage) {
+		places, err := s.places(ctx, x, some)
+		if err != nil {
+			return "", err
+		}
+		for i, p := range places {
+			if from := least[some[i]]; p.Next < from || uuid != "" && p.uuid != uuid {
+				return "", &view.BehindError{Mark: p.Mark, From: from}
+			}
+			uuid = p.uuid
+		}
+	}
+	return uuid, nil
+}
+
+// known reports whether the index as last seen is known to have reached least.
+func (x *generation) known(least map[int32]int64, partitions []int32) (uuid string, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, p := range partitions {
+		if x.reached[p] < least[p] {
+			return "", false
+		}
+	}
+	return x.uuid, true
+}
+
+// forget drops what is known of an index that is gone.
+func (x *generation) forget(uuid string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uuid == uuid {
+		clear(x.reached)
+	}
+}
+
+// reach notes that a mark of the index with this uuid was at next.
+func (x *generation) reach(uuid string, partition int32, next int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uuid == uuid {
+		x.reached[partition] = max(x.reached[partition], next)
+	}
+}
