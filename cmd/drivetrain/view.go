@@ -21,6 +21,7 @@ type viewCommand struct {
 	Compare  viewCompare  `cmd:"" help:"Compare a generation with the one that is read, and show the first differences."`
 	Switch   viewSwitch   `cmd:"" help:"Let a generation be read, once it was found to hold what the one that is read does."`
 	Rollback viewRollback `cmd:"" help:"Undo the last switch: the generation is read that was before."`
+	Explain  viewExplain  `cmd:"" help:"Show which events made a document."`
 	Retire   viewRetire   `cmd:"" help:"Give a generation up that is not read: it is deleted."`
 }
 
