@@ -191,6 +191,7 @@ func (r *reader) detach() *slot {
 // aborted records were in it, or compacted ones; a gap below the partition's first
 // record means that records were deleted.
 func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
+	defer recycle(got)
 	for len(got) > 0 && got[0].Offset < r.next {
 		got = got[1:]
 	}
@@ -201,7 +202,7 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 		r.detach()
 		return nil, errDeleted(r.next, start)
 	}
-	run := newRun(len(got))
+	run := runs.take(len(got))
 	for _, g := range got {
 		if r.log.cfg.Markers || !g.Attrs.IsControl() {
 			run = append(run, eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())})
@@ -209,24 +210,6 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 	}
 	r.next = got[len(got)-1].Offset + 1
 	return run, nil
-}
-
-// runs are slices of records that nobody uses, of up to maxRun each: a replay goes through
-// hundreds of thousands of records a second, which lie in them for milliseconds.
-var runs sync.Pool
-
-// newRun returns an empty slice with room for n records.
-func newRun(n int) []eventlog.Record {
-	if run, ok := runs.Get().(*[]eventlog.Record); ok && cap(*run) >= n {
-		return (*run)[:0]
-	}
-	return make([]eventlog.Record, 0, n)
-}
-
-// Recycle implements [eventlog.Recycler].
-func (r *reader) Recycle(run []eventlog.Record) {
-	clear(run) // lets go of what the records hold
-	runs.Put(&run)
 }
 
 // header returns what a record's headers are to the log: the value of "e", or
