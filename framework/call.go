@@ -252,10 +252,15 @@ func (a *App) readError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) {
 		return err
 	}
-	if ctx.Err() == nil {
+	reason := "the store or log did not answer"
+	switch ctx.Err() {
+	case nil:
 		a.cfg.Logger.Warn("a query failed", "err", err)
+	case context.DeadlineExceeded:
+		reason += fmt.Sprintf(" within %v", a.cfg.ReadWait)
+		a.cfg.Logger.Warn("a query failed", "within", a.cfg.ReadWait, "err", err)
 	}
-	return &cluster.UnavailableError{Reason: "the store or log did not answer", RetryAfter: retryAfter}
+	return &cluster.UnavailableError{Reason: reason, RetryAfter: retryAfter}
 }
 
 // Ask asks a view, once it has passed q.Min and what q.MaxStaleness asks for, for which it waits at most
@@ -291,7 +296,8 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	if err != nil {
 		return Answer{}, a.tooOld(ctx, err, q.MaxStaleness)
 	}
-	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
+	var seen map[int32]int64
+	q.Shown, q.seen = f.toShow(&q), &seen
 	json, err := v.Answer(ctx, p.Resources, q)
 	if behind := (*view.BehindError)(nil); errors.As(err, &behind) {
 		return Answer{}, beingFilled(name) // it will be: its task finds the same, and says so
@@ -301,9 +307,7 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	}
 	if v.Kind == Search {
 		f.shown.Store(filled) // not what may have been filled meanwhile
-		if len(q.Min.Offsets) == 0 {
-			clear(at) // what was written last may not be found yet
-		}
+		f.narrow(at, &q, seen, filled)
 	}
 	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
 }
