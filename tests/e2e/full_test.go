@@ -57,7 +57,7 @@ func (s *sender) again(e *entry) answer {
 // check stops the program and audits all that was answered.
 func (s *sender) check(data string) {
 	s.t.Helper()
-	got, err := everyView(s.t.Context(), s.p.base, imagine(s.entries))
+	got, err := everyView(s.t.Context(), s.p.base, imagine(s.entries), "Min-Position", latest(s.entries))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -158,7 +158,8 @@ func whileFull(t *testing.T, s *sender) {
 		}
 	}
 	posts := imagine(s.entries).tribes["hikers"].Posts
-	if _, doc := s.p.try("/v1/views/tribe-card/hikers"); !strings.Contains(doc, fmt.Sprintf(`"posts":%d}`, posts)) {
-		t.Errorf("%d posts were acknowledged, the card says %s", posts, doc)
+	a, err := ask(t.Context(), http.MethodGet, s.p.base+"/v1/views/tribe-card/hikers", "", "Min-Position", latest(s.entries))
+	if err != nil || !strings.Contains(string(a.body), fmt.Sprintf(`"posts":%d}`, posts)) {
+		t.Errorf("%d posts were acknowledged, the card says %s, %v", posts, a.body, err)
 	}
 }
