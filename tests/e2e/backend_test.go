@@ -29,11 +29,18 @@ type backend struct {
 
 var embeddedOnly = backend{name: "embedded"}
 
-// backends returns what there is to test on: always the embedded program, and
-// the servers if the environment names all three.
+// backends returns what there is to test on: the servers if the environment names all
+// three, else the embedded program.
 func backends() []backend {
-	return append([]backend{embeddedOnly}, onServers()...)
+	if alone() {
+		return []backend{embeddedOnly}
+	}
+	return onServers()
 }
+
+// alone reports whether the program is to be tested as it runs by itself: beside servers
+// only what they make different is.
+func alone() bool { return len(onServers()) == 0 }
 
 // onServers is the servers that the environment names: one backend or none.
 func onServers() []backend {

@@ -12,8 +12,8 @@
 // REBUILD_RATE that a rebuild may take, REBUILD_SECONDS that are measured before it, and
 // REBUILD_P99, such as 25ms, that reads and commands may take meanwhile. Where it names servers by KAFKA_BROKERS, REDIS_ADDR
 // and ELASTICSEARCH_URL, the program is killed, and its processes take over from
-// one another, on these too; the auditor then reads all three by clients of its
-// own. Where it names, in SERVERS_DIR, scripts SERVER/up and SERVER/down and, in
+// one another, on these, and nothing is tested that is the same without them; the
+// auditor then reads all three by clients of its own. Where it names, in SERVERS_DIR, scripts SERVER/up and SERVER/down and, in
 // SERVERS_DATA, a folder, the tests start servers of their own, and kill, empty
 // and slow these. With KAFKA_NODES=3 that Kafka is a cluster, and each of its
 // nodes is killed too. What is not named is not tested.

@@ -201,6 +201,9 @@ func (p *program) acted(t testing.TB) int {
 // at each start: after a clean stop no effect runs again, after a kill only those
 // of the last moment.
 func TestEffectsOutliveTheStores(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	data := t.TempDir()
 	p := startReady(t, data)

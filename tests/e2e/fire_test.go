@@ -79,10 +79,11 @@ type life struct {
 
 // phase is a time whose requests are measured together.
 type phase struct {
-	name  string
-	began time.Time
-	mu    sync.Mutex
-	took  map[string][]time.Duration // by kind of request
+	name   string
+	began  time.Time
+	lasted time.Duration // once it is over
+	mu     sync.Mutex
+	took   map[string][]time.Duration // by kind of request
 }
 
 // mostUnderWay is how many requests wait for an answer at once; later ones wait for
@@ -107,7 +108,11 @@ func (f *fire) join(n int, p *program) {
 
 // enter begins a phase, and returns the one that ends.
 func (f *fire) enter(name string) *phase {
-	return f.phase.Swap(&phase{name: name, began: time.Now(), took: make(map[string][]time.Duration)})
+	p := f.phase.Swap(&phase{name: name, began: time.Now(), took: make(map[string][]time.Duration)})
+	if p != nil {
+		p.lasted = time.Since(p.began)
+	}
+	return p
 }
 
 // end stops all requests and waits for their answers.
@@ -352,13 +357,17 @@ func (r *request) send(c command) outcome {
 	}
 }
 
-// p99 returns what 99 of 100 requests of a kind took at most.
-func (p *phase) p99(kind string) time.Duration { return p.share(kind, 0.99) }
+// p99 returns what 99 of 100 requests of some kinds took at most.
+func (p *phase) p99(kinds ...string) time.Duration { return p.share(0.99, kinds...) }
 
-func (p *phase) share(kind string, share float64) time.Duration {
+// share returns what a share of the requests of some kinds took at most.
+func (p *phase) share(share float64, kinds ...string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	took := p.took[kind]
+	var took []time.Duration
+	for _, kind := range kinds {
+		took = append(took, p.took[kind]...)
+	}
 	if len(took) == 0 {
 		return 0
 	}
@@ -366,13 +375,15 @@ func (p *phase) share(kind string, share float64) time.Duration {
 	return took[min(int(share*float64(len(took))), len(took)-1)]
 }
 
-// print shows what the requests of a phase took.
+// print shows what the requests of a phase took, by kind.
 func (p *phase) print(t *testing.T) {
 	p.mu.Lock()
-	kinds := slices.Sorted(maps.Keys(p.took))
+	took := maps.Clone(p.took)
 	p.mu.Unlock()
-	for _, kind := range kinds {
-		t.Logf("%-22s %-9s %6d in %5.1f s: p50 %v, p90 %v, p99 %v, worst %v", p.name, kind, len(p.took[kind]), time.Since(p.began).Seconds(),
-			p.share(kind, 0.5).Round(10*time.Microsecond), p.share(kind, 0.9).Round(10*time.Microsecond), p.p99(kind).Round(10*time.Microsecond), p.share(kind, 1).Round(10*time.Microsecond))
+	at := func(share float64, kind string) time.Duration {
+		return p.share(share, kind).Round(10 * time.Microsecond)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(took)) {
+		t.Logf("%-20s %-18s %6d in %5.1f s: p50 %v, p90 %v, p99 %v, worst %v", p.name, kind, len(took[kind]), p.lasted.Seconds(), at(0.5, kind), at(0.9, kind), at(0.99, kind), at(1, kind))
 	}
 }

@@ -79,6 +79,9 @@ func (s *sender) check(data string) {
 // size of a file. Commands are then refused and queries go on; once there is room
 // again, all that was acknowledged is there, and what was not runs once.
 func TestAFullDiskRefusesCommandsAndLosesNothing(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	data := t.TempDir()
 	s := &sender{t: t, p: startLimited(t, 1<<20, data)}

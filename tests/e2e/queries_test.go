@@ -6,7 +6,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 )
 
 // marking begins each text that the version of this number makes; its scores are half a
@@ -24,16 +27,26 @@ func byVersion(text string, version int) error {
 	return nil
 }
 
+// reads are the kinds of read that ask for no position. Those that do are called after these.
+var reads = []string{"by key", "ranking", "feed", "search"}
+
+// asOf is behind the kind of a read that asks for a position.
+const asOf = ", as of"
+
 // look is a read of the mix: most are documents, some rankings, feeds and searches. One of
-// each hundred, while nobody is killed, asks for what another process has answered.
+// each hundred, while nobody is killed, asks for what another process has answered, of
+// searches what the last command was answered.
 func (f *fire) look(n int, r *request) {
 	random := rand.New(rand.NewPCG(f.past.seed, uint64(n)))
 	q := f.query(random)
 	if n%100 == 99 && f.calm.Load() {
 		f.mu.Lock()
 		q.min = f.latest[q.view+q.path]
+		if last := len(f.commands); q.view == "search" && last > 0 {
+			q.min = f.commands[last-1].got[0].Position
+		}
 		f.mu.Unlock()
-		q.kind = "as of"
+		q.kind += asOf
 	}
 	r.ask(q)
 }
@@ -47,11 +60,11 @@ func (f *fire) query(random *rand.Rand) query {
 	case p < 95:
 		return f.feed(f.past.tribe(random.IntN(f.past.tribes)))
 	}
-	return f.found(word(100 + random.IntN(300)))
+	return f.found(word(100+random.IntN(300)), "")
 }
 
 func (f *fire) card(id string) query {
-	return query{kind: "reads", view: "post-card", path: "/" + id, check: func(doc []byte, version int) error {
+	return query{kind: "by key", view: "post-card", path: "/" + id, check: func(doc []byte, version int) error {
 		var c postCard
 		if err := json.Unmarshal(doc, &c); err != nil || c.ID != id || c.Text == "" {
 			return fmt.Errorf("it is %s; %v", doc, err)
@@ -62,7 +75,7 @@ func (f *fire) card(id string) query {
 
 // ranking is the ten first of a set.
 func (f *fire) ranking(set string) query {
-	return query{kind: "reads", view: "top-tribes", path: "/" + set + "?limit=10", group: set, check: func(doc []byte, version int) error {
+	return query{kind: "ranking", view: "top-tribes", path: "/" + set + "?limit=10", group: set, check: func(doc []byte, version int) error {
 		items, err := ranked(doc)
 		if err != nil || len(items) != 10 {
 			return fmt.Errorf("it is %s; %v", doc, err)
@@ -96,7 +109,7 @@ func ranked(doc []byte) ([]rank, error) {
 // feed is the first cards of a tribe's feed, all by the same version of the cards. Their
 // generation may have changed, and with it how far the whole is.
 func (f *fire) feed(tribe string) query {
-	return query{kind: "reads", view: "tribe-feed", path: "/" + tribe + "?limit=10", group: tribe, check: func(doc []byte, _ int) error {
+	return query{kind: "feed", view: "tribe-feed", path: "/" + tribe + "?limit=10", group: tribe, check: func(doc []byte, _ int) error {
 		var page struct {
 			Items []postCard `json:"items"`
 		}
@@ -112,8 +125,10 @@ func (f *fire) feed(tribe string) query {
 	}}
 }
 
-func (f *fire) found(word string) query {
-	return query{kind: "reads", view: "search", path: "?limit=10&q=" + word, check: func(doc []byte, version int) error {
+// found is a search for words, all of which each hit must hold. One of them must be what
+// has this id, if it is not empty.
+func (f *fire) found(words, id string) query {
+	return query{kind: "search", view: "search", path: "?limit=10&q=" + url.QueryEscape(words), check: func(doc []byte, version int) error {
 		var page struct {
 			Items []hit `json:"items"`
 		}
@@ -121,12 +136,15 @@ func (f *fire) found(word string) query {
 			return err
 		}
 		for _, h := range page.Items {
-			if !holds(h.Text, word) {
-				return fmt.Errorf("%q does not hold %q", h.Text, word)
+			if !holds(h.Text, words) {
+				return fmt.Errorf("%q does not hold %q", h.Text, words)
 			}
 			if err := byVersion(h.Text, version); err != nil {
 				return err
 			}
+		}
+		if id != "" && !slices.ContainsFunc(page.Items, func(h hit) bool { return h.ID == id }) {
+			return fmt.Errorf("%s is not found by its words %q", id, words)
 		}
 		return nil
 	}}
@@ -135,11 +153,12 @@ func (f *fire) found(word string) query {
 // act is a command of the mix; now and then what it made is read at once.
 func (f *fire) act(n int, r *request) {
 	random := rand.New(rand.NewPCG(^f.past.seed, uint64(n)))
+	text := ""
 	c := command{Aggregate: "post", ID: f.past.post(random.IntN(f.past.posts)), Actor: fmt.Sprint("fan-", n)}
 	switch p := random.IntN(10); {
 	case p < 3:
-		c.Name, c.ID = "publish", fmt.Sprint("new-post-", n)
-		c.Body = body("tribe", f.past.tribe(random.IntN(f.past.tribes)), "text", sentence(random, 6))
+		c.Name, c.ID, text = "publish", fmt.Sprint("new-post-", n), fmt.Sprint(sentence(random, 6), " new", n)
+		c.Body = body("tribe", f.past.tribe(random.IntN(f.past.tribes)), "text", text)
 	case p < 7:
 		c.Name, c.Body = "comment", body("text", sentence(random, 4))
 	case p < 9:
@@ -151,7 +170,8 @@ func (f *fire) act(n int, r *request) {
 	if got.Status != http.StatusOK || c.Name != "publish" || n%5 > 0 || !f.calm.Load() {
 		return
 	}
-	own := f.card(c.ID)
-	own.kind, own.min = "own", got.Position
-	r.ask(own)
+	for _, own := range []query{f.card(c.ID), f.found(text, c.ID)} {
+		own.kind, own.min = "own "+own.kind+asOf, got.Position
+		(&request{fire: f, phase: f.phase.Load(), planned: time.Now()}).ask(own)
+	}
 }

