@@ -42,6 +42,8 @@ type following struct {
 	wanted  chan int32     // partitions of it of which more is to be known
 	shown   atomic.Int64   // fills, as of the last answer that found all
 	pace    meter
+
+	findings atomic.Pointer[findings] // of asking it beside the one that is read; nil: it never was, since this process began
 }
 
 // filled returns how often the stores were found to lack something. What they were
