@@ -172,7 +172,7 @@ func (s *shadowed) print(out io.Writer, named string, number int) error {
 		if err := table.Flush(); err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "\nthese are the first differences, of %d questions; there may be more\n", len(s.First))
+		fmt.Fprintf(&b, "\nthese are the first differences, one of each question; there may be more\n")
 	}
 	_, err := io.WriteString(out, trimLines(b.String()))
 	return err

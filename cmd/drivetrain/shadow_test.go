@@ -51,7 +51,7 @@ func TestAGenerationThatAnswersOtherwiseIsShownAndExitsWith3(t *testing.T) {
 	went(t, o.view(t, "shadow levels 3 --share 1 --json"), 0, `^{"generation":3,"share":1}\n$`)
 	o.asked(t, 10)
 	went(t, o.view(t, "shadow levels 3"), 3, "10 asked, 9 equal, 1 different", `READ +GENERATION 3\n`, `\ng1\n +place +"north" +"south"\n +value +6 +12\n +the same: 1\n`,
-		"these are the first differences, of 1 questions", "drivetrain: the generations differ: generation 3 of levels answers otherwise than the one that is read\n")
+		"these are the first differences, one of each question", "drivetrain: the generations differ: generation 3 of levels answers otherwise than the one that is read\n")
 	went(t, o.view(t, "shadow levels 3 --json"), 3, `"shadow":{"share":1,"asked":10,.*"first":\[{"question":{"key":"g1","limit":20},"read":{"value":6,`)
 	went(t, o.view(t, "switch levels 3"), 1, `\(409\): .*it answered 1 otherwise than what is read; look at these answers, and force the switch with a reason`)
 	went(t, o.view(t, "shadow levels 2 --share 0.5"), 1, `\(409\): generation 2 of view levels, which is read: it answers all queries; name another one`)
