@@ -22,6 +22,7 @@ type viewCommand struct {
 	Shadow   viewShadow   `cmd:"" help:"Let a share of the queries be asked of a generation too, and show where it answers otherwise than the one that is read."`
 	Switch   viewSwitch   `cmd:"" help:"Let a generation be read, once it was found to hold what the one that is read does."`
 	Rollback viewRollback `cmd:"" help:"Undo the last switch: the generation is read that was before."`
+	Explain  viewExplain  `cmd:"" help:"Show which events made a document."`
 	Retire   viewRetire   `cmd:"" help:"Give a generation up that is not read: it is deleted."`
 }
 
