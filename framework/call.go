@@ -287,8 +287,8 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 		return Answer{}, err
 	}
 	out, err := a.answer(ctx, p, f, reading, &q)
-	if failed := (*storeError)(nil); errors.As(err, &failed) {
-		err = a.readError(ctx, failed.error)
+	if err != nil {
+		err = a.answerError(ctx, err)
 	}
 	if list := k.shadows.Load(); list != nil && (err == nil || errors.Is(err, ErrNotFound)) {
 		p.shadower.offer(*list, k, &q, &out)
@@ -300,6 +300,14 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 type storeError struct{ error }
 
 func (e *storeError) Unwrap() error { return e.error }
+
+// answerError makes of what answer returns what a caller is told.
+func (a *App) answerError(ctx context.Context, err error) error {
+	if failed := (*storeError)(nil); errors.As(err, &failed) {
+		return a.readError(ctx, failed.error)
+	}
+	return err
+}
 
 // answer answers a query from a generation, and from those that are read of the other
 // views, once they have passed q.Min. Errors: those of App.Ask, and *storeError.
