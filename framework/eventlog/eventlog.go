@@ -73,6 +73,13 @@ type Reader interface {
 	Close() error
 }
 
+// Recycler is an optional ability of a Reader: a caller that has no use any more for a run
+// that Next returned, whole, gives it back, for another to lie in the same memory. What
+// the records' Key, Header and Value hold stays. Recycle may be called while Next runs.
+type Recycler interface {
+	Recycle(run []Record)
+}
+
 // Errors by which a caller decides what to do.
 var (
 	ErrTooLarge     = errors.New("batch too large: at most 900 KiB and 5000 records fit")

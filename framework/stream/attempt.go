@@ -21,7 +21,8 @@ type attempt struct {
 	busy sync.WaitGroup // what runs beside the loop
 	acks chan ack
 	runs chan run
-	rest []eventlog.Record // of the run under way
+	run  run               // under way
+	rest []eventlog.Record // of it
 
 	marks []int64 // of the stores, when they were opened
 	end   int64   // of the input, when the attempt began
@@ -51,6 +52,7 @@ type ack struct {
 type run struct {
 	records []eventlog.Record
 	err     error
+	done    func([]eventlog.Record) // takes the records' memory back; nil: nobody does
 }
 
 // slice is how many records are folded before the loop looks at what has come
@@ -142,12 +144,16 @@ func (a *attempt) open() error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
+	var done func([]eventlog.Record)
+	if r, ok := reader.(eventlog.Recycler); ok {
+		done = r.Recycle
+	}
 	a.busy.Go(func() {
 		defer reader.Close()
 		for {
 			records, err := reader.Next(a.ctx)
 			select {
-			case a.runs <- run{records, err}:
+			case a.runs <- run{records, err, done}:
 			case <-a.ctx.Done():
 				return
 			}
@@ -296,7 +302,7 @@ func (a *attempt) take(r run) error {
 	if r.err != nil {
 		return fmt.Errorf("read: %w", r.err)
 	}
-	a.rest = r.records
+	a.run, a.rest = r, r.records
 	return nil
 }
 
@@ -307,6 +313,10 @@ func (a *attempt) fold() error {
 	a.rest = a.rest[n:]
 	if err := a.core.feed(part); err != nil {
 		return finally(err)
+	}
+	if len(a.rest) == 0 && a.run.done != nil {
+		a.run.done(a.run.records)
+		a.run = run{}
 	}
 	a.update(func(s *TaskStatus) { s.Next = a.core.next })
 	a.pay(n)

@@ -41,7 +41,7 @@ type core struct {
 	index   uint64 // of its next emission
 	time    int64  // of the element or timer
 	key     []byte
-	near    *int32     // where the judge keeps the place of the key's unit in the first operator's states; nil: it does not
+	near    near       // what the judge knows of the key
 	calls   []emission // of the call; written out in order at its end
 	fault   error      // the first failure within the call
 	arena   []byte

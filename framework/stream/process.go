@@ -167,7 +167,7 @@ func (c *Context[S, Out]) Late() { c.late = true }
 // counts as a change; Peek does not.
 func (c *Context[S, Out]) State() *S {
 	if c.at < 0 {
-		c.at = c.states.make(string(c.key))
+		c.at = c.states.make(c.text())
 		c.states.unit(c.at).seen = c.core.time
 	}
 	c.core.keep(c.states.change(c.at))
@@ -249,15 +249,28 @@ func (c *Context[S, Out]) CancelTimer(name string) {
 
 // enter begins a call under a key.
 func (c *Context[S, Out]) enter(key []byte) error {
-	if near := c.core.near; near != nil && c.states.number == 0 {
-		c.key, c.at = key, c.states.findAt(key, near)
+	if c.key = key; c.known() {
+		c.at = c.states.findAt(c.core.near)
 	} else {
-		c.key, c.at = key, c.states.find(key)
+		c.at = c.states.find(key)
 	}
 	if c.ttl > 0 && c.at >= 0 && c.expired(c.states.unit(c.at).seen, c.core.mark) {
 		c.Clear()
 	}
 	return c.core.fault
+}
+
+// known reports whether the judge knows the key.
+func (c *Context[S, Out]) known() bool {
+	return c.core.near.at != nil && c.states.number == 0 && c.core.near.key == string(c.key)
+}
+
+// text returns the key to be kept, as what the judge keeps of it, if it does.
+func (c *Context[S, Out]) text() string {
+	if c.known() {
+		return c.core.near.key
+	}
+	return string(c.key)
 }
 
 func (c *Context[S, Out]) expired(seen, mark int64) bool {

@@ -279,8 +279,11 @@ var versionCodec = Codec[aggregate]{
 	},
 }
 
-// near returns where the place of the last aggregate's unit in other states is kept.
-func (v *versions) near() *int32 { return &v.states.unit(v.last).state.near }
+// near is what is known of the last aggregate.
+func (v *versions) near() near {
+	u := v.states.unit(v.last)
+	return near{u.key, &u.state.near}
+}
 
 // Get implements partition.Versions.
 func (v *versions) Get(key []byte) uint64 {

@@ -89,18 +89,25 @@ func (s *states[S]) find(key []byte) int32 {
 	return i
 }
 
-// findAt is find for who keeps the place of a key's unit, of which it is told in at: it
-// may be another key's by now. That spares the search of an index.
-func (s *states[S]) findAt(key []byte, at *int32) int32 {
-	if i := *at; i < s.used {
-		if u := s.unit(i); u.live && u.key == string(key) {
+// near is what the judge of a stage keeps of a key for the first operator, whose states
+// then hold the same string, and need not be searched.
+type near struct {
+	key string
+	at  *int32 // where the place of the key's unit is kept, or was: it may be another key's by now; nil: nothing is known
+}
+
+// findAt is find for a key of which more is known.
+func (s *states[S]) findAt(n near) int32 {
+	if i := *n.at; i < s.used {
+		if u := s.unit(i); u.live && u.key == n.key { // the same string as a rule, whose bytes are not looked at
 			return i
 		}
 	}
-	i := s.find(key)
-	if i >= 0 {
-		*at = i
+	i, ok := s.index[n.key]
+	if !ok {
+		return -1
 	}
+	*n.at = i
 	return i
 }
 

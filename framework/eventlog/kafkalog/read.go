@@ -30,6 +30,7 @@ type reader struct {
 var (
 	_ eventlog.Reader     = (*reader)(nil)
 	_ eventlog.Positioned = (*reader)(nil)
+	_ eventlog.Recycler   = (*reader)(nil)
 )
 
 // Read implements [eventlog.Log]. It asks the cluster, 5 s at most, only for a
@@ -190,6 +191,7 @@ func (r *reader) detach() *slot {
 // aborted records were in it, or compacted ones; a gap below the partition's first
 // record means that records were deleted.
 func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
+	defer recycle(got)
 	for len(got) > 0 && got[0].Offset < r.next {
 		got = got[1:]
 	}
@@ -200,7 +202,7 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 		r.detach()
 		return nil, errDeleted(r.next, start)
 	}
-	run := make([]eventlog.Record, 0, len(got))
+	run := runs.take(len(got))
 	for _, g := range got {
 		if r.log.cfg.Markers || !g.Attrs.IsControl() {
 			run = append(run, eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())})

@@ -99,6 +99,7 @@ func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, 
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(level),
 		kgo.KeepControlRecords(), // by them a reader knows that it is at the end
+		kgo.WithPools(&fetchedRecords),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxWait(cfg.FetchWait),
 		kgo.FetchMaxBytes(fetchBytes),
