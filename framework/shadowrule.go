@@ -18,7 +18,7 @@ const (
 // The pauses between two tries, which grow, and have no rhythm.
 const (
 	leastShadowPause = 2 * time.Millisecond
-	mostShadowPause  = 64 * time.Millisecond
+	mostShadowPause  = 16 * time.Millisecond
 )
 
 // reply is an answer of a generation.
