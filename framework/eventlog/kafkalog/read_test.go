@@ -17,6 +17,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog"
+	"github.com/drivetrain-go/drivetrain/framework/eventlog/kafkalog/kafkatest"
 )
 
 var fetch = []kmsg.Key{kmsg.Fetch}
@@ -374,5 +375,40 @@ func TestNextWakesWithinMilliseconds(t *testing.T) {
 	}
 	if m := median(took); m > 10*time.Millisecond {
 		t.Fatalf("a reader wakes %v after an append was acknowledged, want less than 10ms", m)
+	}
+}
+
+// TestRunsThatAreGivenBackSpoilNothing keeps what records hold, not the records.
+func TestRunsThatAreGivenBackSpoilNothing(t *testing.T) {
+	log, topic := open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}), fmt.Sprintf("again-%d", time.Now().UnixNano())
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: topic, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	const batches, size = 40, 500
+	for n := range batches {
+		var batch []eventlog.Record
+		for i := range size {
+			batch = append(batch, eventlog.Record{Key: fmt.Appendf(nil, "k%d", n*size+i), Header: fmt.Appendf(nil, "h%d", n*size+i), Value: fmt.Appendf(nil, "v%d", n*size+i)})
+		}
+		if _, err := log.Append(t.Context(), topic, 0, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := reader(t, log, topic, 0, 0)
+	var keys, headers, values [][]byte
+	for len(keys) < batches*size {
+		run, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range run {
+			keys, headers, values = append(keys, run[i].Key), append(headers, run[i].Header), append(values, run[i].Value)
+		}
+		r.(eventlog.Recycler).Recycle(run)
+	}
+	for n := range keys {
+		if got, want := fmt.Sprintf("%s %s %s", keys[n], headers[n], values[n]), fmt.Sprintf("k%d h%d v%d", n, n, n); got != want {
+			t.Fatalf("record %d is %s, want %s", n, got, want)
+		}
 	}
 }
