@@ -2,4 +2,10 @@
 
 package framework_test
 
-const shadowAsks = 50
+import "time"
+
+// With the detector all that follows a command takes long.
+const (
+	shadowAsks  = 20
+	shadowPause = 100 * time.Millisecond
+)

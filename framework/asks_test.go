@@ -2,4 +2,11 @@
 
 package framework_test
 
-const shadowAsks = 700
+import "time"
+
+// How many queries of each view the test of shadows asks, and how long it waits between two
+// commands.
+const (
+	shadowAsks  = 700
+	shadowPause = 20 * time.Millisecond
+)

@@ -114,7 +114,7 @@ func (w *world) writing(app *framework.App) (end func()) {
 				w.Errorf("a command: %v", err)
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(shadowPause)
 		}
 	})
 	end = sync.OnceFunc(func() { cancel(); work.Wait() })
@@ -145,14 +145,14 @@ func (w *world) shadow(app *framework.App, name string, number int, share float6
 	}
 }
 
-// asks asks a view until so many queries were taken to be asked of a generation too, and
-// waits until it is known what came of them.
-func (w *world) asks(app *framework.App, name string, number int, times int64) framework.Shadowed {
+// asks asks a view until so many queries were taken to be asked of a generation too, calls
+// then, and waits until it is known what came of them.
+func (w *world) asks(app *framework.App, name string, number int, times int64, then ...func()) framework.Shadowed {
 	w.Helper()
 	ctx := context.Background()
 	n, before := 0, w.shadowed(app, name, number)
 	for began := time.Now(); before.Asked < times; {
-		for range 20 {
+		for range min(20, times) {
 			if _, err := app.Ask(ctx, name, shadowQueries[name](n)); err != nil && !errors.Is(err, framework.ErrNotFound) {
 				w.Fatalf("%s: %v", name, err)
 			}
@@ -165,6 +165,9 @@ func (w *world) asks(app *framework.App, name string, number int, times int64) f
 		for before = now; before.Asked-before.Equal-before.Different-before.Moved-before.Failed > 20; before = w.shadowed(app, name, number) {
 			time.Sleep(2 * time.Millisecond)
 		}
+	}
+	for _, f := range then {
+		f()
 	}
 	return w.settled(app, name, number)
 }
@@ -206,10 +209,9 @@ func TestGenerationsThatFoldAlikeAnswerAlikeWhileEventsCome(t *testing.T) {
 	for name := range shadowQueries {
 		w.shadow(app, name, w.rebuilt(app, name, 2), 1)
 		end := w.writing(app)
-		s := w.asks(app, name, 4, shadowTimes(t, name))
-		end()
-		if s.Different > 0 || s.Equal < s.Asked/4 || s.Share != 1 || len(s.First) > 0 {
-			t.Errorf("%s: %+v, want most to be equal and none different", name, s)
+		s := w.asks(app, name, 4, shadowTimes(t, name), end)
+		if s.Different > 0 || name == "cards" && s.Equal < s.Asked/2 || s.Share != 1 || len(s.First) > 0 {
+			t.Errorf("%s: %+v, want none different, and of documents most equal", name, s)
 		}
 		if err := app.Switch(context.Background(), name, 4, framework.Switch{}); err != nil {
 			t.Errorf("switch %s: %v", name, err)
