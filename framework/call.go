@@ -252,10 +252,15 @@ func (a *App) readError(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrInvalid) {
 		return err
 	}
-	if ctx.Err() == nil {
+	reason := "the store or log did not answer"
+	switch ctx.Err() {
+	case nil:
 		a.cfg.Logger.Warn("a query failed", "err", err)
+	case context.DeadlineExceeded:
+		reason += fmt.Sprintf(" within %v", a.cfg.ReadWait)
+		a.cfg.Logger.Warn("a query failed", "within", a.cfg.ReadWait, "err", err)
 	}
-	return &cluster.UnavailableError{Reason: "the store or log did not answer", RetryAfter: retryAfter}
+	return &cluster.UnavailableError{Reason: reason, RetryAfter: retryAfter}
 }
 
 // Ask asks a view, once it has passed q.Min and what q.MaxStaleness asks for, for which it waits at most
@@ -317,7 +322,8 @@ func (a *App) answer(ctx context.Context, p *process, f *following, reading *clu
 	if err != nil {
 		return Answer{}, a.tooOld(ctx, err, q.MaxStaleness)
 	}
-	q.Shown = len(q.Min.Offsets) > 0 || f.filled() != f.shown.Load()
+	var seen map[int32]int64
+	q.Shown, q.seen = f.toShow(q), &seen
 	json, err := f.view.Answer(ctx, p.Resources, *q)
 	if behind := (*view.BehindError)(nil); errors.As(err, &behind) {
 		return Answer{}, beingFilled(f.view.Name) // it will be: its task finds the same, and says so
@@ -327,9 +333,7 @@ func (a *App) answer(ctx context.Context, p *process, f *following, reading *clu
 	}
 	if f.view.Kind == Search {
 		f.shown.Store(filled) // not what may have been filled meanwhile
-		if len(q.Min.Offsets) == 0 {
-			clear(at) // what was written last may not be found yet
-		}
+		f.narrow(at, q, seen, filled)
 	}
 	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
 }

@@ -41,6 +41,7 @@ type following struct {
 	sights  []*sight       // by its partition
 	wanted  chan int32     // partitions of it of which more is to be known
 	shown   atomic.Int64   // fills, as of the last answer that found all
+	claims  claims         // of searches
 	pace    meter
 
 	findings atomic.Pointer[findings] // of asking it beside the one that is read; nil: it never was, since this process began
@@ -225,6 +226,64 @@ func (a *App) passed(ctx context.Context, p *process, f *following, only func(Qu
 		}
 	}
 	return nil
+}
+
+// toShow returns, of a search, the offsets below which all must be found that the parts
+// of its store hold: what lies below q.Min, or all, where q.Min lies before a shuffle or the
+// store was filled since the last answer that found all. It is nil if q asks for nothing.
+func (f *following) toShow(q *Query) map[int32]int64 {
+	all := f.filled() != f.shown.Load()
+	if f.view.Kind != Search || !all && len(q.Min.Offsets) == 0 {
+		return nil
+	}
+	below := make(map[int32]int64)
+	for _, p := range q.parts {
+		want, asked := q.Min.Offsets[p.partition]
+		switch {
+		case p.view != f.view.Name:
+		case all, f.fills != nil:
+			below[p.partition] = p.mark
+		case asked: // the mark may be lower: what lies between has changed nothing
+			below[p.partition] = min(want+1, p.mark)
+		}
+	}
+	return below
+}
+
+// narrow leaves of how far the answer of a search would have come what its store is known
+// to have looked through, which may be less than it holds. What was not asked to be found may
+// not be found yet. No answer has come less far than one before.
+func (f *following) narrow(at reached, q *Query, seen map[int32]int64, filled int64) {
+	if len(q.Min.Offsets) == 0 {
+		clear(at)
+		return
+	}
+	f.claims.mu.Lock()
+	defer f.claims.mu.Unlock()
+	if f.claims.below == nil || f.claims.filled != filled {
+		f.claims.below, f.claims.filled = make(map[int32]int64), filled
+	}
+	for _, p := range q.parts {
+		n := p.partition
+		if p.view != f.view.Name || f.fills != nil {
+			continue
+		}
+		if seen[n] < p.mark {
+			below := max(seen[n], f.claims.below[n])
+			if least, asked := q.Min.Offsets[n]; asked {
+				below = max(below, least+1)
+			}
+			at[n] = min(at[n], below-1)
+		}
+		f.claims.below[n] = max(f.claims.below[n], at[n]+1)
+	}
+}
+
+// claims is how far the answers of searches have come since the store was last filled.
+type claims struct {
+	mu     sync.Mutex
+	filled int64
+	below  map[int32]int64 // by partition: all that lies below was passed
 }
 
 // passedShuffle is passed for one partition behind a shuffle. What its sources made

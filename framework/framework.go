@@ -213,9 +213,13 @@ type Query struct {
 	// asked for, whichever process appended it: it waits for that as for Min. Below 1 ms
 	// that is what the log holds then; 0: no bound; at most the constant MaxStaleness.
 	MaxStaleness time.Duration
-	Shown        bool // of Search: all that the view has passed must be found; the framework's to set
+	// Shown is, of Search, by partition of the view, the offset below which all that was
+	// written must be found; nil: none. Give it to the store as view.Query.Shown, and what the
+	// store says of it to Saw. The framework's to set.
+	Shown map[int32]int64
 
-	parts []part // that the answer is made of
+	parts []part           // that the answer is made of
+	seen  *map[int32]int64 // what Saw was told
 }
 
 // part is a partition of a view that an answer is made of.
@@ -247,6 +251,14 @@ func (q *Query) Leasts(view string) map[int32]int64 {
 		}
 	}
 	return all
+}
+
+// Saw says, of an answer of Search, what the store has looked through, as view.Hits.Seen: the
+// answer's position says no more than that. Without it the position says what was asked for.
+func (q *Query) Saw(seen map[int32]int64) {
+	if q.seen != nil {
+		*q.seen = seen
+	}
 }
 
 // Answer is a view's answer.

@@ -21,12 +21,7 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 	if err != nil {
 		return nil, err
 	}
-	asked.Least = q.Leasts(v.Name)
-	if q.Shown {
-		if err := r.Search.Refresh(ctx, g); err != nil {
-			return nil, err
-		}
-	}
+	asked.Least, asked.Shown = q.Leasts(v.Name), q.Shown
 	hits, err := r.Search.Find(ctx, g, asked)
 	if errors.Is(err, view.ErrQuery) {
 		return nil, fmt.Errorf("%w search: %w", framework.ErrInvalid, err)
@@ -34,6 +29,7 @@ func (v *View[D, E]) find(ctx context.Context, r framework.Resources, q framewor
 	if err != nil {
 		return nil, err
 	}
+	q.Saw(hits.Seen)
 	out := Found[json.RawMessage]{Items: make([]json.RawMessage, len(hits.Items)), Total: hits.Total}
 	for i, h := range hits.Items {
 		out.Items[i] = h.Value

@@ -79,6 +79,11 @@ func (u *unhurried) Refresh(ctx context.Context, g view.Generation) error {
 }
 
 func (u *unhurried) Find(ctx context.Context, g view.Generation, q view.Query) (view.Hits, error) {
+	if len(q.Shown) > 0 {
+		if err := u.Refresh(ctx, g); err != nil {
+			return view.Hits{}, err
+		}
+	}
 	u.mu.Lock()
 	unseen := u.unseen
 	u.mu.Unlock()

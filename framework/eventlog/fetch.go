@@ -20,7 +20,8 @@ type Fetcher struct {
 	Partition int32
 
 	reader Reader
-	run    []Record // what the reader has brought, from the record fetched last on
+	whole  []Record // what the reader has brought
+	run    []Record // of it, from the record fetched last on
 	last   int64    // offset that was asked for
 	next   int64    // of the reader
 }
@@ -69,18 +70,28 @@ func (f *Fetcher) read(ctx context.Context, offset int64) error {
 		}
 		f.reader, f.next = reader, offset
 	}
+	f.recycle()
 	run, err := f.reader.Next(ctx)
 	if err != nil {
 		return err
 	}
-	f.run, f.next = run, run[len(run)-1].Offset+1
+	f.whole, f.run, f.next = run, run, run[len(run)-1].Offset+1
 	return nil
+}
+
+// recycle gives the last run back, if the reader takes it.
+func (f *Fetcher) recycle() {
+	if r, ok := f.reader.(Recycler); ok && f.whole != nil {
+		r.Recycle(f.whole)
+	}
+	f.whole, f.run = nil, nil
 }
 
 // Close closes the reader. The Fetcher may be used again.
 func (f *Fetcher) Close() {
 	if f.reader != nil {
+		f.recycle()
 		f.reader.Close()
-		f.reader, f.run = nil, nil
+		f.reader = nil
 	}
 }

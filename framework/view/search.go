@@ -21,7 +21,8 @@ type Search interface {
 	Refresh(ctx context.Context, g Generation) error
 	// Find returns what matches in the order that the query asks for. A text that is
 	// not blank but holds no word, such as "*", finds nothing. An error wraps ErrQuery
-	// where the query is at fault, and is a *BehindError where a part is below q.Least.
+	// where the query is at fault, and is a *BehindError where a part is below q.Least or
+	// q.Shown.
 	Find(ctx context.Context, g Generation, q Query) (Hits, error)
 }
 
@@ -104,6 +105,11 @@ type Query struct {
 	// one has not, as in a store that was lost and is being filled again, all fails. Default
 	// nil: no mark is looked at, nor that of a part which is not here or at 0.
 	Least map[int32]int64
+	// Shown is, by partition, the offset below which all that was written must be found; the
+	// part's mark must have reached that, as with Least. A store for which that takes a
+	// Refresh shares it with others, or spares it where one before has done it. Default nil:
+	// what was written last may not be found yet.
+	Shown map[int32]int64
 }
 
 // Range is what a value must lie within, both ends included; at least one is given, as
@@ -131,6 +137,9 @@ type Hits struct {
 	Total int64 // all that match, wherever the page begins
 	Items []Hit
 	Next  *Place // for the page that follows; nil: there is none
+	// Seen is, by partition, an offset below which all that was written was looked through,
+	// no less than Query.Shown; nil without that.
+	Seen map[int32]int64
 }
 
 // Hit is a document with its key.

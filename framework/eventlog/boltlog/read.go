@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/reuse"
 )
 
 // What one Next returns: whole batches up to these limits, or a single batch,
@@ -32,7 +33,16 @@ type reader struct {
 	once  sync.Once
 }
 
-var _ eventlog.Reader = (*reader)(nil)
+var (
+	_ eventlog.Reader   = (*reader)(nil)
+	_ eventlog.Recycler = (*reader)(nil)
+)
+
+// runs are what readers return, used again where they are given back.
+var runs reuse.Pool[eventlog.Record]
+
+// Recycle implements [eventlog.Recycler].
+func (r *reader) Recycle(run []eventlog.Record) { runs.Give(run) }
 
 // Read implements [eventlog.Log].
 func (l *Log) Read(topic string, part int32, from int64) (eventlog.Reader, error) {
@@ -137,7 +147,8 @@ func (r *reader) take(end int64) ([]eventlog.Record, error) {
 	}
 	last := r.found[len(r.found)-1]
 	n := last.base + int64(last.count) - r.next
-	run := make([]eventlog.Record, 0, min(n, maxRun))
+	most := int(min(n, maxRun))
+	run := runs.Take(most)[:0:most]
 	for _, b := range r.found {
 		got, err := unpack(run, b, r.next)
 		if err != nil && len(got) == 0 {

@@ -170,30 +170,6 @@ func TestRunsAreCutAtTheirLimits(t *testing.T) {
 	}
 }
 
-func TestSlicesAreUsedAgainAndFewWait(t *testing.T) {
-	var p pool[int]
-	first := p.take(1000)
-	p.give(first)
-	if again := p.take(900); &again[:1][0] != &first[:1][0] {
-		t.Error("what was given back is not used again")
-	}
-	p.give(first)
-	if s := p.take(1001); cap(s) < 1001 {
-		t.Errorf("room for %d, want 1001", cap(s))
-	}
-	if s := p.take(10); cap(s) >= 1000 {
-		t.Error("a slice that is far too large")
-	}
-	for range 100 {
-		p.give(make([]int, 0, 1000))
-		p.give(make([]int, 0, minPooled-1))
-		p.give(make([]int, 0, maxPooled+1))
-	}
-	if held := 1000 * len(p.free); held != p.holds || held > maxPooled || held < maxPooled/2 {
-		t.Errorf("%d wait to be used again, and %d are said to; want at most %d", held, p.holds, maxPooled)
-	}
-}
-
 func TestALaneLetsNobodyInAfterTheLogWasClosed(t *testing.T) {
 	l := &lane{turn: make(chan struct{}, 1), limit: 1}
 	closed := make(chan struct{})

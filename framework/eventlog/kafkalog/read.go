@@ -202,7 +202,7 @@ func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, err
 		r.detach()
 		return nil, errDeleted(r.next, start)
 	}
-	run := runs.take(len(got))
+	run := runs.Take(len(got))
 	for _, g := range got {
 		if r.log.cfg.Markers || !g.Attrs.IsControl() {
 			run = append(run, eventlog.Record{Offset: g.Offset, Key: g.Key, Header: r.as.header(g), Value: g.Value, At: max(0, g.Timestamp.UnixMilli())})

@@ -46,7 +46,8 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 		return view.Hits{}, err
 	}
 	defer r.Close()
-	if err := atLeast(r, q.Least); err != nil {
+	seen, err := atLeast(r, q)
+	if err != nil {
 		return view.Hits{}, err
 	}
 	found, err := x.searcher(ctx, r, spoken, q)
@@ -62,19 +63,30 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 	if err := top.Collect(ctx, found, r); err != nil {
 		return view.Hits{}, err
 	}
-	return load(r, top, q)
+	hits, err := load(r, top, q)
+	hits.Seen = seen
+	return hits, err
 }
 
-// atLeast returns an error if a mark that r sees is below an offset.
-func atLeast(r index.IndexReader, least map[int32]int64) error {
-	for partition, from := range least {
-		if mark, err := markSeen(r, partition); err != nil {
-			return err
-		} else if mark.Next < from {
-			return &view.BehindError{Mark: mark, From: from}
+// atLeast returns an error if a mark that r sees is below an offset, and else the marks
+// that it sees, if q.Shown asks.
+func atLeast(r index.IndexReader, q view.Query) (seen map[int32]int64, err error) {
+	marks := make(map[int32]int64, len(q.Least)+len(q.Shown))
+	for _, least := range []map[int32]int64{q.Least, q.Shown} {
+		for partition, from := range least {
+			mark, err := markSeen(r, partition)
+			if err != nil {
+				return nil, err
+			}
+			if marks[partition] = mark.Next; mark.Next < from {
+				return nil, &view.BehindError{Mark: mark, From: from}
+			}
 		}
 	}
-	return nil
+	if len(q.Shown) == 0 {
+		return nil, nil
+	}
+	return marks, nil
 }
 
 // wordsOf returns the parts of a query's text that stand between spaces and hold a

@@ -148,6 +148,9 @@ func judge(items []item, changes []change) (late, left []change, err error) {
 	return late, left, err
 }
 
+// errDeleted says why a document was refused that is not there in a later version.
+var errDeleted = errors.New("someone has deleted it; it can be written soon: try again")
+
 // checkLate makes sure that what was refused as late is there in a later
 // version. It is not where someone has deleted documents, whose versions
 // Elasticsearch remembers for a while.
@@ -163,7 +166,7 @@ func (s *Store) checkLate(ctx context.Context, x *generation, late []change) err
 		}
 		for i := range found {
 			if !found[i].Found || found[i].Version < some[i].offset {
-				return fmt.Errorf("document %q of offset %d was refused, for someone has deleted it; it can be written soon: try again", some[i].key, some[i].offset)
+				return fmt.Errorf("document %q of offset %d was refused, for %w", some[i].key, some[i].offset, errDeleted)
 			}
 		}
 	}

@@ -15,14 +15,14 @@
 // alias of its own with require_alias, so that a write to an index that is gone
 // fails where Elasticsearch would else make one up with guessed mappings.
 //
-// Each partition has a mark in the index. Write reads it, sends the documents in
-// bulk requests, and at last moves the mark with if_seq_no: a compare-and-set,
-// so only one writer's progress counts. Elasticsearch has no transactions, so
-// documents become visible before their mark, and a writer fenced while its
-// documents are under way leaves them behind. Neither is false: a document's
-// version is its Offset (external_gte), a late one is refused, an equal one is
-// the same fold of the same records, and a later writer comes to those records
-// too. The retry of a Write whose outcome is unknown is harmless for the same
+// Each partition has a mark in the index. Write sends the documents in bulk
+// requests, and at last moves the mark from where it has moved it before, or has
+// seen it, with if_seq_no: a compare-and-set, so only one writer's progress counts.
+// Elasticsearch has no transactions, so documents become visible before their mark,
+// and a writer that is fenced leaves those of one batch behind. Neither is false: a
+// document's version is its Offset (external_gte), a late one is refused, an equal
+// one is the same fold of the same records, and a later writer comes to those
+// records too. The retry of a Write whose outcome is unknown is harmless for the same
 // reason.
 //
 // A deleted document becomes a tombstone, hidden from Find, until Drop, for
@@ -153,6 +153,8 @@ type generation struct {
 	mu      sync.Mutex
 	uuid    string          // of the index as last seen
 	reached map[int32]int64 // marks that it is known to have reached
+	shown   map[int32]int64 // searches see all that lies below these
+	moved   map[int32]place // marks as they were last moved from here, unless that failed since
 	format  int             // of the index, 0 as long as it was not seen
 	refresh *refreshing     // the next refresh, not yet begun
 

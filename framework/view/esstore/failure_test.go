@@ -75,6 +75,7 @@ func TestAFailedWriteCanBeRepeated(t *testing.T) {
 			t.Run(call+" "+name, func(t *testing.T) {
 				k := newTask(t)
 				k.must(k.write("a", "b"))
+				k.forget()
 				was := k.mark
 				k.setFault(first(call, fault(k)))
 				wantUnknown(t, k.write("b", "c"), "write app:posts:1, partition 0")
@@ -359,10 +360,51 @@ func TestASearchDoesNotSeeAnIndexMadeAnewForTheOldOne(t *testing.T) {
 	}
 }
 
+// TestAWriterKnowsTheMarkThatItHasMoved counts the looks at it: one behind each failure.
+func TestAWriterKnowsTheMarkThatItHasMoved(t *testing.T) {
+	k := newTask(t)
+	looked := k.called("mget")
+	wantLooks := func(more int) {
+		t.Helper()
+		if n := k.called("mget") - looked; n != more {
+			t.Errorf("%d looks at the mark, want %d", n, more)
+		}
+		looked = k.called("mget")
+	}
+	for range 3 {
+		k.must(k.write("a"))
+	}
+	wantLooks(0)
+	for _, call := range []string{"bulk", "mark"} {
+		k.setFault(first(call, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 503, "unavailable", "not now") }))
+		wantUnknown(t, k.write("b"))
+		wantLooks(0)
+		k.must(k.write("b"))
+		wantLooks(1)
+		k.must(k.write("b"))
+		wantLooks(0)
+	}
+	other := open(t, esstore.Config{URLs: []string{k.URL}})
+	k.must(other.Prepare(t.Context(), posts, postFields))
+	if _, err := other.Open(t.Context(), posts, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.write("late"); !isFenced(err) {
+		t.Errorf("%v; want ErrFenced", err)
+	}
+	bulks := k.called("bulk")
+	if err := k.write("later"); !isFenced(err) || k.called("bulk") != bulks {
+		t.Errorf("%v; want ErrFenced before anything is sent", err)
+	}
+}
+
 func TestAnIndexThatIsGoneIsNoticedAndMadeAgainByOpen(t *testing.T) {
 	for _, call := range []string{"mget", "bulk", "mark"} {
 		k := newTask(t)
 		k.must(k.write("a"))
+		if call == "mget" {
+			k.forget()
+		}
 		k.setFault(first(call, func(w http.ResponseWriter, r *http.Request) {
 			k.mu.Lock()
 			delete(k.indices, index)

@@ -194,7 +194,7 @@ func (x *fakeIndex) mark(w http.ResponseWriter, r *http.Request) {
 	var source json.RawMessage
 	_ = json.NewDecoder(r.Body).Decode(&source)
 	x.put(id, 1, source)
-	say(w, map[string]any{"_id": id})
+	say(w, map[string]any{"_id": id, "_seq_no": x.docs[id].seq, "_primary_term": 1})
 }
 
 func say(w http.ResponseWriter, v any) {
@@ -244,6 +244,13 @@ func newTask(t *testing.T) *task {
 	}
 	k.open()
 	return k
+}
+
+// forget has another store write from now on, which must look for the mark.
+func (k *task) forget() {
+	k.Helper()
+	k.s = open(k.T, esstore.Config{URLs: []string{k.URL}})
+	k.must(k.s.Prepare(k.Context(), posts, postFields))
 }
 
 func (k *task) open() {

@@ -50,7 +50,7 @@ func (s *Store) find(ctx context.Context, x *generation, q view.Query) (view.Hit
 		return view.Hits{}, err
 	}
 	var answer answer
-	err = s.within(ctx, x, q.Least, func() error {
+	seen, err := s.within(ctx, x, q, func() error {
 		no := false
 		return s.call(ctx, esapi.SearchRequest{Index: []string{x.name}, Body: bytes.NewReader(body), Preference: preference(q),
 			SearchType: "dfs_query_then_fetch", AllowPartialSearchResults: &no}, &answer)
@@ -58,7 +58,9 @@ func (s *Store) find(ctx context.Context, x *generation, q view.Query) (view.Hit
 	if err != nil {
 		return view.Hits{}, err
 	}
-	return answer.hits(q)
+	hits, err := answer.hits(q)
+	hits.Seen = seen
+	return hits, err
 }
 
 // isWord reports whether a letter makes a word where it stands alone.

@@ -153,7 +153,7 @@ func (s *Store) prepare(ctx context.Context, g view.Generation, fields view.Fiel
 		return err
 	}
 	name := indexName(g)
-	x := &generation{fields: maps.Clone(fields), name: name, alias: name + ".writes", turn: make(chan struct{}, 1), reached: make(map[int32]int64)}
+	x := &generation{fields: maps.Clone(fields), name: name, alias: name + ".writes", turn: make(chan struct{}, 1), reached: make(map[int32]int64), shown: make(map[int32]int64), moved: make(map[int32]place)}
 	x.turn <- struct{}{}
 	if err := s.ensure(ctx, x); err != nil {
 		return err
@@ -263,7 +263,7 @@ func (x *generation) take(from *generation) {
 // become takes an index for the one that is there. The caller holds mu.
 func (x *generation) become(uuid string, format int) {
 	if x.uuid != uuid {
-		clear(x.reached)
+		x.unknown()
 	}
 	x.uuid, x.format = uuid, format
 }

@@ -8,28 +8,42 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// within reads from an index whose marks had reached what least says when read began: it
-// fails with a *BehindError where they had not, or where the index is another one by the
-// time read has ended. Marks of one index never go back, so those that were seen once
-// need not be asked for; that it is still there is asked behind read.
-func (s *Store) within(ctx context.Context, x *generation, least map[int32]int64, read func() error) error {
+// within reads from an index whose marks had reached what q.Least and q.Shown say when
+// read began, and which shows all that lies below the latter: it fails with a *BehindError
+// where they had not, or where the index is another one by the time read has ended. Marks of
+// one index never go back, so those that were seen once need not be asked for; that it is
+// still there is asked behind read. It returns below what all is shown, if q.Shown asks.
+func (s *Store) within(ctx context.Context, x *generation, q view.Query, read func() error) (seen map[int32]int64, err error) {
+	least := q.Least
+	if len(q.Shown) > 0 {
+		least = maps.Clone(q.Shown)
+		for p, next := range q.Least {
+			least[p] = max(least[p], next)
+		}
+	}
 	partitions := slices.DeleteFunc(slices.Sorted(maps.Keys(least)), func(p int32) bool { return least[p] <= 0 })
 	if len(partitions) == 0 {
-		return read()
+		return nil, read()
 	}
 	uuid, err := s.reached(ctx, x, least, partitions)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if len(q.Shown) > 0 {
+		if err := s.show(ctx, x, uuid, q.Shown); err != nil {
+			return nil, err
+		}
+		seen = x.seenOf(uuid)
 	}
 	if err := read(); err != nil {
-		return err
+		return nil, err
 	}
 	found, err := s.load(ctx, x, []string{markID(partitions[0], uuid)}, false)
 	if err == nil && !found[0].Found {
 		x.forget(uuid)
 		err = &view.BehindError{From: least[partitions[0]]}
 	}
-	return err
+	return seen, err
 }
 
 // reached returns the uuid of an index whose marks have reached what least says.
@@ -69,8 +83,15 @@ func (x *generation) forget(uuid string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.uuid == uuid {
-		clear(x.reached)
+		x.unknown()
 	}
+}
+
+// unknown drops what is known of the index. The caller holds mu.
+func (x *generation) unknown() {
+	clear(x.reached)
+	clear(x.shown)
+	clear(x.moved)
 }
 
 // reach notes that a mark of the index with this uuid was at next.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
@@ -22,7 +23,7 @@ func (s *Store) Refresh(ctx context.Context, g view.Generation) error {
 	if err != nil {
 		err = context.Cause(ctx)
 	} else {
-		err = s.refresh(ctx, g)
+		err = s.refreshOf(ctx, g)
 	}
 	if err != nil {
 		return fmt.Errorf("elasticsearch: refresh %s: %w", g, err)
@@ -30,11 +31,59 @@ func (s *Store) Refresh(ctx context.Context, g view.Generation) error {
 	return nil
 }
 
-func (s *Store) refresh(ctx context.Context, g view.Generation) error {
+func (s *Store) refreshOf(ctx context.Context, g view.Generation) error {
 	x, err := s.generation(g)
 	if err != nil {
 		return err
 	}
+	return s.refresh(ctx, x)
+}
+
+// show lets searches of the index with this uuid see all that was written below some
+// offsets, which its marks have reached. It refreshes unless one that is over has done so.
+func (s *Store) show(ctx context.Context, x *generation, uuid string, below map[int32]int64) error {
+	if x.shows(uuid, below) {
+		return nil
+	}
+	return s.refresh(ctx, x)
+}
+
+// shows reports whether searches see all that lies below some offsets.
+func (x *generation) shows(uuid string, below map[int32]int64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for p, next := range below {
+		if x.uuid != uuid || x.shown[p] < next {
+			return false
+		}
+	}
+	return true
+}
+
+// seenOf returns below what searches see all of the index with this uuid.
+func (x *generation) seenOf(uuid string) map[int32]int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uuid != uuid {
+		return nil
+	}
+	return maps.Clone(x.shown)
+}
+
+// refreshed notes that a refresh is over that began when the index with this uuid had
+// reached some marks.
+func (x *generation) refreshed(uuid string, reached map[int32]int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uuid != uuid {
+		return
+	}
+	for p, next := range reached {
+		x.shown[p] = max(x.shown[p], next)
+	}
+}
+
+func (s *Store) refresh(ctx context.Context, x *generation) error {
 	r, err := s.join(ctx, x)
 	if err != nil {
 		return err
@@ -66,8 +115,11 @@ func (s *Store) join(ctx context.Context, x *generation) (*refreshing, error) {
 		defer func() { x.turn <- struct{}{} }()
 		x.mu.Lock()
 		x.refresh = nil
+		uuid, reached := x.uuid, maps.Clone(x.reached) // what was written below them was there before
 		x.mu.Unlock()
-		r.err = s.refreshNow(context.WithoutCancel(ctx), x)
+		if r.err = s.refreshNow(context.WithoutCancel(ctx), x); r.err == nil {
+			x.refreshed(uuid, reached)
+		}
 		close(r.done)
 	}()
 	return r, nil

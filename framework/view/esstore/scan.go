@@ -56,7 +56,8 @@ func (s *Store) get(ctx context.Context, x *generation, at []view.Ref) ([][]byte
 }
 
 // Scan implements view.Store: the documents by key. The first page refreshes the
-// index. A document of an offset that the mark has not passed is an error: a writer
+// index, unless a refresh has shown all that lies below the mark: who asks for the Marks of
+// several parts that nobody writes to, and scans them then, has one refresh for all. A document of an offset that the mark has not passed is an error: a writer
 // is at work, or was fenced with its documents under way, and the part cannot be read
 // as of its mark until a writer has passed that offset.
 func (s *Store) Scan(ctx context.Context, g view.Generation, partition int32, from string, n int) (view.Scanned, error) {
@@ -66,7 +67,7 @@ func (s *Store) Scan(ctx context.Context, g view.Generation, partition int32, fr
 	}
 	var page view.Scanned
 	if err == nil {
-		page, err = s.scan(ctx, g, x, partition, from, n)
+		page, err = s.scan(ctx, x, partition, from, n)
 	}
 	if err != nil {
 		return view.Scanned{}, fmt.Errorf("elasticsearch: scan %s, partition %d: %w", g, partition, err)
@@ -74,14 +75,14 @@ func (s *Store) Scan(ctx context.Context, g view.Generation, partition int32, fr
 	return page, nil
 }
 
-func (s *Store) scan(ctx context.Context, g view.Generation, x *generation, partition int32, from string, n int) (page view.Scanned, err error) {
+func (s *Store) scan(ctx context.Context, x *generation, partition int32, from string, n int) (page view.Scanned, err error) {
 	p, err := s.place(ctx, x, partition)
 	if err != nil || p.at == nil {
 		return page, err
 	}
 	page.Mark = p.Mark
 	if from == "" {
-		if err := s.refresh(ctx, g); err != nil {
+		if err := s.show(ctx, x, p.uuid, map[int32]int64{partition: p.Next}); err != nil {
 			return page, err
 		}
 	}

@@ -124,21 +124,43 @@ func (s *Store) write(ctx context.Context, g view.Generation, b *view.Batch) err
 	if err != nil {
 		return err
 	}
-	p, err := s.place(ctx, x, b.Partition)
+	p, err := s.from(ctx, x, b)
 	if err != nil {
-		return err
-	}
-	if err := b.Follows(p.Mark); err != nil {
 		return err
 	}
 	if err = s.send(ctx, x, changes); err == nil {
 		p.Next = b.Next
 		err = s.move(ctx, x, b.Partition, p)
 	}
-	if has(err, http.StatusConflict) || has(err, http.StatusNotFound) {
+	if has(err, http.StatusConflict) || has(err, http.StatusNotFound) || errors.Is(err, errDeleted) {
 		return s.moved(ctx, x, b, err)
 	}
 	return err
+}
+
+// from returns the mark that a batch begins at: as it was moved last, if that was done
+// here and fits, else as it is. Should another have moved it since, that is found when it
+// is to be moved again, as it would be if it had been moved after a look.
+func (s *Store) from(ctx context.Context, x *generation, b *view.Batch) (place, error) {
+	if p, ok := x.lastMoved(b.Partition); ok && b.Follows(p.Mark) == nil {
+		return p, nil
+	}
+	p, err := s.place(ctx, x, b.Partition)
+	if err == nil {
+		err = b.Follows(p.Mark)
+	}
+	return p, err
+}
+
+// lastMoved returns a mark as it was last moved, and forgets it: what comes of the next
+// move is not known before that is answered.
+func (x *generation) lastMoved(partition int32) (p place, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p, ok = x.moved[partition]; ok {
+		delete(x.moved, partition)
+	}
+	return p, ok && p.uuid == x.uuid
 }
 
 // moved says why a write has met another mark, or none, than at its start.
@@ -149,6 +171,9 @@ func (s *Store) moved(ctx context.Context, x *generation, b *view.Batch, cause e
 	}
 	if err := b.Follows(p.Mark); err != nil {
 		return err
+	}
+	if errors.Is(cause, errDeleted) {
+		return cause
 	}
 	return fmt.Errorf("the mark was disturbed; try again: %w", cause)
 }
@@ -165,17 +190,26 @@ func (s *Store) move(ctx context.Context, x *generation, partition int32, p plac
 	if p.at != nil {
 		r.OpType, r.IfSeqNo, r.IfPrimaryTerm = "", &p.at.SeqNo, &p.at.Term
 	}
-	var answer struct {
-		ID string `json:"_id"`
-	}
+	var answer loaded
 	if err := s.call(ctx, r, &answer); err != nil {
 		return fmt.Errorf("move the mark: %w", err)
 	}
-	if answer.ID != p.id {
-		return fmt.Errorf("move the mark: an answer about %.100q, not %s", answer.ID, p.id)
+	if answer.ID != p.id || answer.Term < 1 {
+		return fmt.Errorf("move the mark: an answer about %.100q of term %d, not %s", answer.ID, answer.Term, p.id)
 	}
-	x.reach(p.uuid, partition, p.Next)
+	p.at = &answer
+	x.moveTo(partition, p)
 	return nil
+}
+
+// moveTo notes that a mark was moved.
+func (x *generation) moveTo(partition int32, p place) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.uuid == p.uuid {
+		x.reached[partition] = max(x.reached[partition], p.Next)
+		x.moved[partition] = p
+	}
 }
 
 // Marks implements view.Store.

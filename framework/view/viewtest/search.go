@@ -33,6 +33,7 @@ var searchTests = map[string]func(*index){
 	"a batch that is no JSON changes nothing":     noJSONChangesNothing,
 	"a search knows a part that is behind":        searchKnowsWhatIsBehind,
 	"a search knows a part that was emptied":      searchKnowsWhatWasEmptied,
+	"a search finds what it asks to be shown":     searchShowsWhatIsAsked,
 	"searching while writing finds whole batches": searchingWhileWriting,
 }
 
@@ -431,17 +432,46 @@ func noJSONChangesNothing(x *index) {
 	x.wantFound("alpha", nil, "a")
 }
 
-// wantBehind checks that a search of parts at these offsets at least fails for one that is
-// at mark; with none, that it goes well.
+// wantBehind checks that a search of parts at these offsets at least, or that are shown up
+// to there, fails for one that is at mark; with none, that it goes well.
 func (x *index) wantBehind(mark *view.Mark, least map[int32]int64) {
 	x.Helper()
-	_, err := x.store.Find(x.ctx, x.g, view.Query{Size: 1, Least: least})
-	var behind *view.BehindError
-	switch {
-	case mark == nil && err != nil:
-		x.Errorf("a search of parts at %v at least: %v", least, err)
-	case mark != nil && (!errors.As(err, &behind) || behind.Mark != *mark):
-		x.Errorf("a search of parts at %v at least: %v, want a BehindError with mark %+v", least, err, *mark)
+	for what, q := range map[string]view.Query{"at": {Size: 1, Least: least}, "shown to": {Size: 1, Shown: least}} {
+		_, err := x.store.Find(x.ctx, x.g, q)
+		var behind *view.BehindError
+		switch {
+		case mark == nil && err != nil:
+			x.Errorf("a search of parts %s %v at least: %v", what, least, err)
+		case mark != nil && (!errors.As(err, &behind) || behind.Mark != *mark):
+			x.Errorf("a search of parts %s %v at least: %v, want a BehindError with mark %+v", what, least, err, *mark)
+		}
+	}
+}
+
+// wantShown asks for what was written to partition 1 below an offset, without a refresh,
+// and checks how many documents are found at least, and that it is said so.
+func (x *index) wantShown(below int64, documents int64) {
+	x.Helper()
+	hits := x.findAsIs(view.Query{Text: "alpha", Size: 100, Shown: map[int32]int64{1: below}})
+	if hits.Total < documents || hits.Seen[1] < below {
+		x.Errorf("shown to %d: %d documents, seen to %d; want %d at least", below, hits.Total, hits.Seen[1], documents)
+	}
+}
+
+func searchShowsWhatIsAsked(x *index) {
+	one, two := x.writer(1), x.writer(2)
+	for i := range int64(5) {
+		one.put(fmt.Sprint("a", i), post("alpha", "", ""))
+		x.wantShown(one.mark.Next, i+1)
+		two.put(fmt.Sprint("b", i), post("beta", "", "")) // of which nobody asks
+		x.wantShown(1, i+1)
+	}
+	one.remove("a0")
+	if hits := x.findAsIs(view.Query{Text: "alpha", Size: 100, Shown: map[int32]int64{1: one.mark.Next, 2: two.mark.Next, 3: 0}}); hits.Total != 4 {
+		x.Errorf("%d documents, want the 4 that were not deleted", hits.Total)
+	}
+	if hits := x.findAsIs(view.Query{Text: "alpha", Size: 100}); hits.Seen != nil {
+		x.Errorf("a search that asks for nothing says that it has seen %v", hits.Seen)
 	}
 }
 
@@ -478,6 +508,9 @@ func searchKnowsWhatWasEmptied(x *index) {
 	x.wantBehind(&lost.mark, map[int32]int64{0: 1, 1: 1})
 	lost.put("a", post("alpha", "", ""))
 	x.wantBehind(nil, map[int32]int64{0: 1, 1: 1})
+	if hits := x.findAsIs(view.Query{Text: "alpha", Size: 1, Shown: map[int32]int64{0: 1}}); hits.Total != 1 {
+		x.Errorf("%d documents of a part that was filled again, want 1", hits.Total)
+	}
 }
 
 // searchingWhileWriting asks while batches of three documents are written.
