@@ -56,6 +56,7 @@ type app interface {
 	Switch(ctx context.Context, view string, number int, s framework.Switch) error
 	Rollback(ctx context.Context, view string, by string) (number int, err error)
 	Retire(ctx context.Context, view string, number int, by string) error
+	Shadow(ctx context.Context, view string, number int, s framework.Shadow) error
 	Explain(ctx context.Context, view, key string, e framework.Explain) (framework.Explanation, error)
 	DeadLetters(ctx context.Context, after string, limit int) ([]framework.DeadLetter, error)
 	DeadLetter(ctx context.Context, id string) (framework.DeadLetter, []stream.Letter, error)

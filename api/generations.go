@@ -62,6 +62,7 @@ type generation struct {
 	Created    time.Time `json:"created"`
 	By         string    `json:"by" doc:"Who wanted it"`
 	Error      string    `json:"error,omitempty" doc:"Why it does not go on; absent while it does"`
+	Shadow     *shadowed `json:"shadow,omitempty" doc:"What came of asking it a share of the queries too; absent if it was not asked, since this process began"`
 }
 
 // generationList is those of one view.
@@ -110,6 +111,9 @@ func generationOf(g framework.Generation) generation {
 	if g.Err != nil {
 		out.Error = g.Err.Error()
 	}
+	if g.Shadowed != nil {
+		out.Shadow = shadowedOf(g.Shadowed)
+	}
 	return out
 }
 
@@ -119,6 +123,7 @@ type tending struct {
 	toRebuild order[rebuildOrder]
 	toSwitch  order[switchOrder]
 	toBack    order[rollbackOrder]
+	toShadow  order[shadowOrder]
 }
 
 // The paths about generations.
@@ -182,8 +187,14 @@ func (t *tending) changes() []adminRoute {
 			params: []*huma.Param{ofView}, takes: &t.toRebuild, answer: begun, fails: fails, do: t.about(t.rebuild)},
 		{method: http.MethodPost, path: onePath + "/switch", id: "switch_generation", summary: "Let a generation be read",
 			about: "Lets the generation be read, after it was compared with the one that is, unless forced. 409 while it is being filled, or lags, " +
-				"or they differ, or it holds keys back; 422 for force without a reason." + comparisonTime + mayYetBeMade,
+				"or they differ, or it holds keys back, or it was asked queries too and answered otherwise; 422 for force without a reason." + comparisonTime + mayYetBeMade,
 			params: ofGeneration, takes: &t.toSwitch, answer: changed, fails: fails, do: t.about(t.change)},
+		{method: http.MethodPost, path: onePath + "/shadow", id: "shadow_generation", summary: "Ask a generation a share of the queries too",
+			about: "Lets a share of the view's queries be asked too of a generation that is not read, and compares what both answer; the generation " +
+				"shows what came of it. Whoever asks the query does not notice. All processes do so, until the share is 0, the generation is retired, or the view is " +
+				"switched. 409 while it is being filled, cannot be followed, is the one that is read, or is retired." + mayYetBeMade,
+			params: ofGeneration, takes: &t.toShadow,
+			answer: answer{about: "The share of the queries that it is asked too.", of: reflect.TypeFor[shadowing]()}, fails: fails, do: t.about(t.shadow)},
 		{method: http.MethodPost, path: rollbackPath, id: "rollback_view", summary: "Undo the last switch of a view",
 			about:  "Lets the generation be read that was before. 409 where there is none to go back to." + mayYetBeMade,
 			params: []*huma.Param{ofView}, takes: &t.toBack, answer: changed, fails: fails, do: t.about(t.rollback)},

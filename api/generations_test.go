@@ -117,6 +117,16 @@ func TestWhatMayNotBeDoneWithAGenerationIsSaid(t *testing.T) {
 		"force with a blank reason":          {"POST", all + "/3/switch", `{"force":true,"reason":" "}`, 422, "invalid", "force needs a reason"},
 		"a long reason":                      {"POST", all + "/3/switch", `{"reason":"` + strings.Repeat("x", 257) + `"}`, 422, "invalid", "body.reason"},
 		"a reason of many bytes":             {"POST", all + "/3/switch", `{"reason":"` + strings.Repeat("ß", 200) + `"}`, 422, "invalid", "400 bytes"},
+		"ask what is read too":               {"POST", all + "/2/shadow", `{"share":0.5}`, 409, "generation-state", "it answers all queries"},
+		"ask what is filled too":             {"POST", all + "/3/shadow", `{"share":0.5}`, 409, "generation-state", "building"},
+		"ask a number that is unknown too":   {"POST", all + "/77/shadow", `{"share":0.5}`, 404, "unknown", "generation 77"},
+		"ask of a view that is unknown":      {"POST", admin + "/v1/views/nothing/generations/2/shadow", `{"share":0.5}`, 404, "unknown", "nothing"},
+		"ask more than all":                  {"POST", all + "/2/shadow", `{"share":1.5}`, 422, "invalid", "body.share"},
+		"ask less than none":                 {"POST", all + "/2/shadow", `{"share":-0.1}`, 422, "invalid", "body.share"},
+		"ask a share that is a text":         {"POST", all + "/2/shadow", `{"share":"all"}`, 422, "invalid", "body.share"},
+		"ask no share":                       {"POST", all + "/2/shadow", `{}`, 422, "invalid", "share"},
+		"ask nothing":                        {"POST", all + "/2/shadow", "", 422, "invalid", "share"},
+		"a long name of who asks":            {"POST", all + "/2/shadow", `{"share":0,"by":"` + strings.Repeat("x", 257) + `"}`, 422, "invalid", "body.by"},
 		"retire what is read":                {"DELETE", all + "/2", "", 409, "generation-state", "switch to another one first"},
 		"go back to nothing":                 {"POST", view + "/rollback", "", 409, "generation-state", "no other was read before it"},
 		"a version that nobody carries":      {"POST", all, `{"version":9}`, 422, "invalid", "version 9"},
@@ -172,4 +182,36 @@ func TestTheAPIForClientsDoesNotTendGenerations(t *testing.T) {
 	want(t, send(t, "POST", public+"/v1/views/club-card/generations", ""), 405)
 	want(t, send(t, "POST", public+"/v1/views/club-card/rollback", ""), 405)
 	want(t, send(t, "DELETE", public+"/v1/views/club-card/generations/2", ""), 404)
+}
+
+// A generation that is not read is asked all queries too: what is answered otherwise is
+// shown side by side, and keeps it from being read; clients see none of it.
+func TestAGenerationIsAskedAShareOfTheQueriesToo(t *testing.T) {
+	public, admin := tend(t)
+	shown, all := public+"/v1/views/club-card/", admin+"/v1/views/club-card/generations"
+	until(t, shown+"hikers", `"BERN","members":39`)
+	want(t, send(t, "POST", all, `{"version":1}`), 202, `{"generation":3}`)
+	a := until(t, all+"/3", `"ready"`)
+	if strings.Contains(a.body, "shadow") {
+		t.Errorf("what was never asked too: %s", a.body)
+	}
+	for range 2 { // it may be repeated
+		want(t, send(t, "POST", all+"/3/shadow", `{"share":1,"by":"ann"}`), 200, `{"generation":3,"share":1}`)
+	}
+	want(t, send(t, "GET", shown+"hikers", ""), 200, "BERN")
+	want(t, send(t, "GET", shown+"nobody", ""), 404)
+	want(t, until(t, all+"/3", `"different":1`), 200, `"shadow":{"share":1,"asked":`, `"moved":0,"failed":0,"dropped":0,"first":[{"question":{"key":"hikers","limit":20},"read":{"id":"hikers","name":"Hikers","city":"BERN"`,
+		`"other":{"id":"hikers","name":"Hikers","city":"Bern"`, `"read_position":"`, `"other_position":"`, `"at":"`)
+	want(t, until(t, admin+"/v1/views", `"asked":2,"equal":1,"different":1`), 200)
+	want(t, until(t, admin+"/metrics", `drivetrain_view_shadow_queries_total{generation="3",outcome="different",view="club-card"} 1`), 200,
+		`outcome="equal",view="club-card"} 1`)
+	want(t, send(t, "POST", all+"/3/switch", ""), 409, "generation-state", "of 2 queries that it was asked too, it answered 1 otherwise")
+	want(t, send(t, "POST", all+"/3/shadow", `{"share":0}`), 200, `{"generation":3,"share":0}`)
+	want(t, send(t, "GET", shown+"hikers", ""), 200, "BERN")
+	want(t, send(t, "GET", all+"/3", ""), 200, `"shadow":{"share":0,"asked":2,`)
+	want(t, send(t, "GET", all+"/2", ""), 200, `"state":"read"`)
+	want(t, send(t, "POST", all+"/3/switch", `{"force":true,"reason":"as they are"}`), 200)
+	if a := send(t, "GET", all, ""); strings.Contains(a.body, "shadow") {
+		t.Errorf("what is read was asked too: %s", a.body)
+	}
 }

@@ -153,9 +153,12 @@ func TestAnswersToOperatorsAreAsDescribed(t *testing.T) {
 	h, d := toOperators(t, s)
 	for path, methods := range d.Paths {
 		for method, op := range methods {
-			body := ""
-			if strings.HasSuffix(path, "/discard") {
-				body = `{"reason":"typed twice"}` // the only one that needs a body
+			body := "" // which two need
+			switch path[strings.LastIndexByte(path, '/'):] {
+			case "/discard":
+				body = `{"reason":"typed twice"}`
+			case "/shadow":
+				body = `{"share":0.05}`
 			}
 			r := do(t, h, call{strings.ToUpper(method), "http://localhost" + strings.NewReplacer("{view}", "tribe-card", "{number}", "2").Replace(path), body, nil})
 			as, ok := op.Responses[fmt.Sprint(r.Code)]

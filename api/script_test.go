@@ -147,6 +147,8 @@ func (s *script) Rebuild(context.Context, string, framework.Rebuild) (int, error
 	return 2, s.tended()
 }
 
+func (s *script) Shadow(context.Context, string, int, framework.Shadow) error { return s.tended() }
+
 func (s *script) Compare(context.Context, string, int) (framework.Comparison, error) {
 	return framework.Comparison{}, s.tended()
 }

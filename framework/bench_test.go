@@ -13,6 +13,7 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/embedded"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog/memlog"
+	"github.com/drivetrain-go/drivetrain/projections"
 )
 
 type several struct {
@@ -65,4 +66,44 @@ func execute(b *testing.B, callers int) {
 	}
 	asking.Wait()
 	b.StopTimer()
+}
+
+// BenchmarkAskToo measures what a query costs whoever asks it, where a share of the
+// queries is asked of another generation too.
+func BenchmarkAskToo(b *testing.B) {
+	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return embedded.With(memlog.New()) }})
+	commands.Handle(app, tallies, "count", func(tally, count) ([]fact, error) { return []fact{counted{}}, nil })
+	projections.Register(app, cardsOf(1))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := app.Execute(ctx, call("t1")); err != nil {
+		b.Fatal(err)
+	}
+	number, err := app.Rebuild(ctx, "cards", framework.Rebuild{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, share := range []float64{0, 0.05, 1} {
+		b.Run(fmt.Sprint("share=", share), func(b *testing.B) {
+			for app.Shadow(ctx, "cards", number, framework.Shadow{Share: share}) != nil { // it is being built
+				time.Sleep(time.Millisecond)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := app.Ask(ctx, "cards", framework.Query{Key: "t1"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

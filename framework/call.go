@@ -288,26 +288,52 @@ func (a *App) Ask(ctx context.Context, name string, q Query) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	v, filled := f.view, f.filled()
 	if q.Min, err = a.bounded(ctx, q.Min, q.MaxStaleness); err != nil {
 		return Answer{}, err
 	}
-	at, err := a.passedAll(ctx, p, f, reading, &q) // before the stores are read, so that they hold at least this
+	out, err := a.answer(ctx, p, f, reading, &q)
+	if err != nil {
+		err = a.answerError(ctx, err)
+	}
+	if list := k.shadows.Load(); list != nil && (err == nil || errors.Is(err, ErrNotFound)) {
+		p.shadower.offer(*list, k, &q, &out)
+	}
+	return out, err
+}
+
+// storeError is what a store said that did not answer a query.
+type storeError struct{ error }
+
+func (e *storeError) Unwrap() error { return e.error }
+
+// answerError makes of what answer returns what a caller is told.
+func (a *App) answerError(ctx context.Context, err error) error {
+	if failed := (*storeError)(nil); errors.As(err, &failed) {
+		return a.readError(ctx, failed.error)
+	}
+	return err
+}
+
+// answer answers a query from a generation, and from those that are read of the other
+// views, once they have passed q.Min. Errors: those of App.Ask, and *storeError.
+func (a *App) answer(ctx context.Context, p *process, f *following, reading *cluster.Reading, q *Query) (Answer, error) {
+	filled := f.filled()
+	at, err := a.passedAll(ctx, p, f, reading, q) // before the stores are read, so that they hold at least this
 	if err != nil {
 		return Answer{}, a.tooOld(ctx, err, q.MaxStaleness)
 	}
 	var seen map[int32]int64
-	q.Shown, q.seen = f.toShow(&q), &seen
-	json, err := v.Answer(ctx, p.Resources, q)
+	q.Shown, q.seen = f.toShow(q), &seen
+	json, err := f.view.Answer(ctx, p.Resources, *q)
 	if behind := (*view.BehindError)(nil); errors.As(err, &behind) {
-		return Answer{}, beingFilled(name) // it will be: its task finds the same, and says so
+		return Answer{}, beingFilled(f.view.Name) // it will be: its task finds the same, and says so
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Answer{}, a.readError(ctx, err)
+		return Answer{}, &storeError{err}
 	}
-	if v.Kind == Search {
+	if f.view.Kind == Search {
 		f.shown.Store(filled) // not what may have been filled meanwhile
-		f.narrow(at, &q, seen, filled)
+		f.narrow(at, q, seen, filled)
 	}
 	return Answer{JSON: json, Positions: at.positions().WithControl(reading.Offset), Generation: f.number}, err
 }
@@ -340,11 +366,17 @@ func (a *App) resolve(ctx context.Context, p *process, k *kept, q *Query) (*clus
 		}
 	}
 	reading := p.catalogue.Reading()
-	q.Generation = func(name string) view.Generation {
-		return view.Generation{App: a.cfg.App, View: name, Number: reading.Of(name)}
-	}
+	q.Generation = a.generations(reading)
 	f, err := k.read(reading)
 	return reading, f, err
+}
+
+// generations returns what says which generation of each view was read at a place of the
+// control log.
+func (a *App) generations(reading *cluster.Reading) func(string) view.Generation {
+	return func(name string) view.Generation {
+		return view.Generation{App: a.cfg.App, View: name, Number: reading.Of(name)}
+	}
 }
 
 func (a *App) checkMin(min eventlog.Positions) error {

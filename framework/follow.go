@@ -43,6 +43,8 @@ type following struct {
 	shown   atomic.Int64   // fills, as of the last answer that found all
 	claims  claims         // of searches
 	pace    meter
+
+	findings atomic.Pointer[findings] // of asking it beside the one that is read; nil: it never was, since this process began
 }
 
 // filled returns how often the stores were found to lack something. What they were

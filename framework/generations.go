@@ -37,6 +37,8 @@ type Generation struct {
 	Created time.Time
 	By      string // who wanted it
 	Err     error  // why it does not go on; nil while it does
+
+	Shadowed *Shadowed // what came of asking it beside the one that is read; nil: it is not asked so, and never was
 }
 
 // Rebuild asks for a new generation of a view.
@@ -142,8 +144,9 @@ func (a *App) Rebuild(ctx context.Context, view string, r Rebuild) (number int, 
 }
 
 // Switch lets a generation be read, in this process when it returns. Unless it is
-// forced, the generation must hold what the one that is read does, hold no key back, and
-// be no more than 1,000 records behind. Nothing lets one be read that is still being filled. Errors:
+// forced, the generation must hold what the one that is read does, hold no key back,
+// be no more than 1,000 records behind, and have given no other answer where it was asked too (see App.Shadow).
+// Nothing lets one be read that is still being filled. Errors:
 // ErrUnknown, ErrInvalid, *GenerationError, *UnavailableError, whose Unresolved says
 // that it may yet be switched.
 func (a *App) Switch(ctx context.Context, view string, number int, s Switch) error {
@@ -166,6 +169,9 @@ func (a *App) Switch(ctx context.Context, view string, number int, s Switch) err
 			return &GenerationError{View: view, Number: number, State: Retired, Reason: "it is deleted; rebuild the view"}
 		}
 		if err := a.mayBeRead(ctx, p, k, number, s.Force); err != nil {
+			return err
+		}
+		if err := likewise(k, number, s.Force); err != nil {
 			return err
 		}
 		if err := a.same(ctx, view, number, s.Force); err != nil {

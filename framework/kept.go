@@ -18,6 +18,7 @@ type kept struct {
 	current  View // the greatest version
 	versions map[int]View
 	working  atomic.Pointer[map[int]*following] // by number; arrange replaces it
+	shadows  atomic.Pointer[[]*shadow]          // that a share of the queries is asked of too; nil: none
 	cleared  map[int]bool                       // retired ones whose snapshots here are deleted; arrange's own
 }
 

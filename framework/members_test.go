@@ -187,7 +187,7 @@ func TestANewerRecordInTheControlLogStopsItsReadersNotTheProcess(t *testing.T) {
 	b, _, _ := c.startAs("b", "node-b:80", 1)
 	knows(t, "a http://node-a:80 [0], b http://node-b:80 [1]", a, b)
 	c.ready(a, b)
-	newer := eventlog.Record{Header: []byte{control.Format, byte(control.KindHeld) + 1}}
+	newer := eventlog.Record{Header: []byte{control.Format, byte(control.KindShadow) + 1}}
 	if _, err := c.log.Append(context.Background(), controlTopic, 0, []eventlog.Record{newer}); err != nil {
 		t.Fatal(err)
 	}

@@ -155,6 +155,9 @@ func (a *App) describe(ctx context.Context, p *process, k *kept, g control.Gener
 	if err := f.failed(); err != nil {
 		out.Err = err
 	}
+	if out.State != Reading {
+		out.Shadowed = f.findings.Load().shown(g.Shadowed.Share)
+	}
 	return out, nil
 }
 

@@ -29,8 +29,9 @@ type process struct {
 	shared    bool // with other processes
 	catalogue *cluster.Catalogue
 
-	horizon *horizon     // of the events
-	waiters waiters.List // of Notify; woken when it stops
+	horizon  *horizon // of the events
+	shadower *shadower
+	waiters  waiters.List // of Notify; woken when it stops
 }
 
 // Run opens the log and the stores, serves the partitions that are assigned to
@@ -53,6 +54,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	p := &process{Resources: r, topic: a.cfg.App + ".events", self: a.self(r),
 		views: make(map[string]*kept), effects: make(map[string][]*stream.Task)}
 	p.horizon = &horizon{now: a.cfg.Clock.Now, ask: func(ctx context.Context) ([]int64, error) { return a.ends(ctx, p, p.topic) }}
+	p.shadower = newShadower(a, p)
 	if err := a.checkOffsets(r.Log); err != nil {
 		return err
 	}
@@ -85,6 +87,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		a.process.Store(nil)
 		p.waiters.Wake()
 	}()
+	defer background(p.shadower.run)()
 	defer background(func(ctx context.Context) { a.tend(ctx, lasting, p) })()
 	defer background(func(ctx context.Context) { a.sweep(ctx, p) })()
 	defer background(func(ctx context.Context) { a.pointOut(ctx, p) })()

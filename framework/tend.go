@@ -27,7 +27,9 @@ func (a *App) tend(ctx, lasting context.Context, p *process) {
 			reading = now
 			p.waiters.Wake() // who shows an answer of the former is to ask again
 		}
-		err := errors.Join(a.arrange(lasting, p), a.discharge(ctx, p))
+		err := a.arrange(lasting, p)
+		p.shadower.arrange() // before what is retired is let go
+		err = errors.Join(err, a.discharge(ctx, p))
 		if err == nil && a.cfg.ReplaceViews {
 			err = a.replace(ctx, p)
 		}

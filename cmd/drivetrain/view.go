@@ -19,6 +19,7 @@ type viewCommand struct {
 	Rebuild  viewRebuild  `cmd:"" help:"Let a generation be built beside the one that is read."`
 	Progress viewProgress `cmd:"" help:"Follow what is being built until it is ready."`
 	Compare  viewCompare  `cmd:"" help:"Compare a generation with the one that is read, and show the first differences."`
+	Shadow   viewShadow   `cmd:"" help:"Let a share of the queries be asked of a generation too, and show where it answers otherwise than the one that is read."`
 	Switch   viewSwitch   `cmd:"" help:"Let a generation be read, once it was found to hold what the one that is read does."`
 	Rollback viewRollback `cmd:"" help:"Undo the last switch: the generation is read that was before."`
 	Explain  viewExplain  `cmd:"" help:"Show which events made a document."`
@@ -37,7 +38,7 @@ retired, the former one is followed on, and a rollback leads back to it within a
 
 Each may be repeated, broken off anywhere, and given by two people at once. What is being built goes
 on whether somebody follows it or not. Exit codes: 0, 1 if it was not done, 2 if the command was not
-understood, 3 if a compare found differences.`
+understood, 3 if a compare found differences, or a shadow has.`
 }
 
 // generation is one of a view as the admin listener shows it.
@@ -53,6 +54,7 @@ type generation struct {
 	Created time.Time `json:"created"`
 	By      string    `json:"by"`
 	Error   string    `json:"error"`
+	Shadow  *shadowed `json:"shadow"`
 }
 
 // The states of a generation; besides these there is "read".
@@ -166,6 +168,9 @@ func (c *viewList) print(out io.Writer, n notes, all []listedView) error {
 				grouped(int64(g.Rate)), cmp.Or(g.left(), "-"), g.Created.UTC().Format(time.RFC3339), onOneLine(g.By))
 			if g.Error != "" {
 				n.say("generation %d of %s does not go on: %s", g.Number, v.View, onOneLine(g.Error))
+			}
+			if g.Shadow != nil {
+				n.say("generation %d of %s: %s", g.Number, v.View, g.Shadow.words())
 			}
 		}
 	}

@@ -294,6 +294,8 @@ func TestACommandThatIsInterruptedSaysWhatIsKnown(t *testing.T) {
 		"rebuild levels":   "it may have been done; look with: drivetrain view list levels --admin http://",
 		"retire levels 3":  "it may have been done; look with: drivetrain view list levels --admin http://",
 		"rollback levels":  "it may have been done; look with: drivetrain view list levels --admin http://",
+
+		"shadow levels 3 --share 0.5": "it may have been done; look with: drivetrain view list levels --admin http://",
 	} {
 		came := make(chan struct{})
 		s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

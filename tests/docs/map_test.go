@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/drivetrain-go/drivetrain/framework"
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/snapshot"
@@ -71,9 +72,11 @@ func TestTheLimitsAreAsDocumented(t *testing.T) {
 		"`control.MaxViews`, `MaxKept`": thousands(control.MaxViews) + "; " + thousands(control.MaxKept),
 		"`control.MaxKept`":             thousands(control.MaxKept),
 		"`control.MaxCuts`":             "10 s, renewed while it goes on; " + thousands(control.MaxCuts) + " at once, over all processes",
-		"`eventlog.MaxRecords`":         thousands(eventlog.MaxRecords),
-		"`snapshot.MaxChain`":           thousands(snapshot.MaxChain),
-		"`projections.MaxCounters`":     "100, at most " + thousands(projections.MaxCounters) + "; " + thousands(projections.MaxCountedKey) + " bytes of each",
+		"`framework.MaxShadowWaiting`, `MaxShadowBytes`, `MaxShadowAtOnce`": fmt.Sprintf("%d; %d MiB; %d, in each process", framework.MaxShadowWaiting, framework.MaxShadowBytes>>20, framework.MaxShadowAtOnce),
+		"`framework.MaxShadowDifferences`, `MaxShadowAnswer`":               fmt.Sprintf("of %d questions; %d KiB of each answer", framework.MaxShadowDifferences, framework.MaxShadowAnswer>>10),
+		"`eventlog.MaxRecords`":     thousands(eventlog.MaxRecords),
+		"`snapshot.MaxChain`":       thousands(snapshot.MaxChain),
+		"`projections.MaxCounters`": "100, at most " + thousands(projections.MaxCounters) + "; " + thousands(projections.MaxCountedKey) + " bytes of each",
 		"`View.Key`, `Feed.Places`, `Ranking.Scores`, `projections.MaxKeys`": thousands(projections.MaxKeys),
 	} {
 		if !slices.ContainsFunc(rows, func(row []string) bool { return row[2] == where && row[1] == want }) {

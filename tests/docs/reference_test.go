@@ -150,7 +150,8 @@ func TestTheControlLogIsAsTheReferenceSays(t *testing.T) {
 		"switch":     control.Switch{View: "v", Turn: 1, To: 2, Forced: true, Back: true, Reason: "r", By: "b"}.Record(),
 		"retired":    control.Retired{View: "v", Number: 1, By: "b"}.Record(), "dropped": control.Dropped{View: "v", Number: 1}.Record(),
 		"cut": control.Cut{View: "v", ID: id(2), Generations: []int{1}}.Record(), "released": control.Released{ID: id(2)}.Record(),
-		"held": control.Held{ID: id(2), Generation: 2, Partition: 3, Next: 9, Derived: 4, Parked: 1}.Record()} {
+		"shadow": control.Shadow{View: "v", Number: 2, Turn: 1, Share: 0.5, By: "b"}.Record(),
+		"held":   control.Held{ID: id(2), Generation: 2, Partition: 3, Next: 9, Derived: 4, Parked: 1}.Record()} {
 		row := cells(text)[slices.IndexFunc(cells(text), func(row []string) bool { return row[0] == kind })]
 		if len(r.Header) != 2 || r.Header[0] != 1 || strconv.Itoa(int(r.Header[1])) != row[1] || len(r.Key) > 0 {
 			t.Errorf("%s: header %v, key %q", kind, r.Header, r.Key)

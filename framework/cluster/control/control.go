@@ -49,6 +49,7 @@ const (
 	KindCut        Kind = 72 // generations are to be held where they can be compared
 	KindReleased   Kind = 73 // and need not be any more
 	KindHeld       Kind = 74 // one is held, at one partition
+	KindShadow     Kind = 75 // a share of the queries is to be asked of one that is not read, too
 )
 
 // Limits of what a record may hold. One that is beyond them has no effect.
@@ -109,7 +110,7 @@ func kindOf(header []byte) (Kind, error) {
 		return 0, fmt.Errorf("%w: format %d of the control log, this program reads up to %d", event.ErrNewer, header[0], Format)
 	case len(header) > 2 || header[1] < byte(KindMember):
 		return 0, fmt.Errorf("%w: kind %d, %d bytes", event.ErrForeign, header[1], len(header))
-	case header[1] > byte(KindHeld):
+	case header[1] > byte(KindShadow):
 		return 0, fmt.Errorf("%w: kind %d in the control log", event.ErrNewer, header[1])
 	}
 	return Kind(header[1]), nil

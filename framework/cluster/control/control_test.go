@@ -131,7 +131,7 @@ func TestForeignRecordsHaveNoEffect(t *testing.T) {
 
 // An older reader stops at what it does not know: it might change what it knows.
 func TestAReaderStopsAtALaterFormatOrKind(t *testing.T) {
-	for _, header := range [][]byte{{control.Format + 1, 65}, {control.Format + 1, 1, 7, 7}, {control.Format, byte(control.KindHeld) + 1}, {control.Format, 255}} {
+	for _, header := range [][]byte{{control.Format + 1, 65}, {control.Format + 1, 1, 7, 7}, {control.Format, byte(control.KindShadow) + 1}, {control.Format, 255}} {
 		f := folded(t, member(1, "a").Record())
 		if err := f.Step(&eventlog.Record{Offset: 1, Header: header}); !errors.Is(err, event.ErrNewer) {
 			t.Errorf("header %v: %v", header, err)

@@ -43,7 +43,7 @@ func New() *Fold {
 func (f *Fold) Next() int64 { return f.next }
 
 // Took reports whether the record that was folded last took effect, if it is one of a
-// view: of a generation, switch or cut.
+// view: of a generation, switch, cut or shadow.
 func (f *Fold) Took() bool { return f.took }
 
 // Step folds the next record. A record that is of no known form has no effect; a
@@ -93,6 +93,8 @@ func (f *Fold) view(kind Kind, r *eventlog.Record) bool {
 		return f.cut(r)
 	case KindHeld:
 		return f.hold(r)
+	case KindShadow:
+		return f.shadow(r)
 	}
 	return f.release(r)
 }

@@ -29,8 +29,16 @@ type Generation struct {
 	By      string    `json:"by,omitempty"`   // who wants it
 	At      time.Time `json:"at"`
 
-	Retired *Retired `json:"-"` // it is given up; nil: it is not
-	Dropped bool     `json:"-"` // and what the stores held of it is deleted
+	Retired  *Retired  `json:"-"` // it is given up; nil: it is not
+	Dropped  bool      `json:"-"` // and what the stores held of it is deleted
+	Shadowed Shadowing `json:"-"` // what it is asked beside the one that is read
+}
+
+// Shadowing is what a generation that is not read is asked beside the one that is.
+type Shadowing struct {
+	Share float64 // of the view's queries, 0 to 1; 0: none
+	Turn  int     // how often it has changed
+	Begun int     // the turn by which it became more than 0 last; 0: it never did
 }
 
 // Switch says which generation of a view is read. It takes effect only if Turn is one
@@ -99,6 +107,21 @@ type Released struct {
 	ID event.ID `json:"id"`
 }
 
+// Shadow says which share of a view's queries a generation is to be asked too, beside
+// the one that is read. It takes effect only if that is there, another one is read, it is
+// not retired, Turn is one above the last one's, and Share another one. A switch of
+// the view, back too, ends all: it sets the shares of its generations to 0, by a turn of each
+// that has one; so does retiring, of the one that is retired. So a copy that comes late has
+// no effect.
+type Shadow struct {
+	View   string    `json:"view"`
+	Number int       `json:"number"`
+	Turn   int       `json:"turn"`  // counts the changes of the generation's share, from 1
+	Share  float64   `json:"share"` // 0 to 1; 0: none any more
+	By     string    `json:"by,omitempty"`
+	At     time.Time `json:"at"`
+}
+
 // Record returns the record by which a generation is to be built.
 func (g Generation) Record() eventlog.Record { return record(KindGeneration, g) }
 
@@ -119,3 +142,6 @@ func (h Held) Record() eventlog.Record { return record(KindHeld, h) }
 
 // Record returns the record by which a cut is released.
 func (r Released) Record() eventlog.Record { return record(KindReleased, r) }
+
+// Record returns the record by which a generation is to be asked a share of the queries.
+func (s Shadow) Record() eventlog.Record { return record(KindShadow, s) }

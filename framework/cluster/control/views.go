@@ -107,6 +107,9 @@ func (f *Fold) turn(r *eventlog.Record) bool {
 		return false
 	}
 	l.Read, l.Turns = s.To, s.Turn
+	for i := range l.Generations {
+		l.Generations[i].Shadowed.end()
+	}
 	l.Switches = latest(append(l.Switches, s), MaxSwitches)
 	return true
 }
@@ -126,6 +129,7 @@ func (f *Fold) retire(r *eventlog.Record) bool {
 		return false
 	}
 	g.Retired = &gone
+	g.Shadowed.end()
 	f.end(func(c Cut) bool { return c.View == gone.View && slices.Contains(c.Generations, gone.Number) })
 	retired := 0
 	for i := len(l.Generations) - 1; i >= 0; i-- {
@@ -137,6 +141,31 @@ func (f *Fold) retire(r *eventlog.Record) bool {
 		}
 	}
 	return true
+}
+
+// shadow changes the share of the queries that a generation is asked too.
+func (f *Fold) shadow(r *eventlog.Record) bool {
+	s, ok := decode(r, func(s *Shadow) []string { return []string{s.View, s.By} })
+	if !ok || s.Share < 0 || s.Share > 1 {
+		return false
+	}
+	l := f.views[s.View]
+	g := l.live(s.Number)
+	if g == nil || l.Read == 0 || l.Read == s.Number || s.Turn != g.Shadowed.Turn+1 || s.Share == g.Shadowed.Share {
+		return false
+	}
+	if g.Shadowed.Share == 0 {
+		g.Shadowed.Begun = s.Turn
+	}
+	g.Shadowed.Share, g.Shadowed.Turn = s.Share, s.Turn
+	return true
+}
+
+// end ends it, if it goes on.
+func (s *Shadowing) end() {
+	if s.Share > 0 {
+		s.Share, s.Turn = 0, s.Turn+1
+	}
 }
 
 // drop notes that nothing is left of a retired generation.

@@ -218,8 +218,8 @@ func (p *people) act() {
 			others = append(others, g.Number)
 		}
 	}
-	what := rapid.IntRange(0, 3).Draw(p.T, "what")
-	if what == 0 && len(others) < control.MaxKept-1 || len(others) == 0 && what < 3 {
+	what := rapid.IntRange(0, 4).Draw(p.T, "what")
+	if what == 0 && len(others) < control.MaxKept-1 || len(others) == 0 && what != 3 {
 		p.write(control.Generation{View: "cards", Number: f.Lineage("cards").Greatest + 1, Version: 1, At: at}.Record())
 		return
 	}
@@ -228,6 +228,11 @@ func (p *people) act() {
 		p.write(control.Switch{View: "cards", Turn: f.Lineage("cards").Turns + 1, From: f.Read("cards"), To: rapid.SampledFrom(others).Draw(p.T, "to"), At: at}.Record())
 	case what == 2:
 		p.write(control.Retired{View: "cards", Number: rapid.SampledFrom(others).Draw(p.T, "number"), At: at}.Record())
+	case what == 4 && f.Read("cards") > 0:
+		all := f.Lineage("cards")
+		g := all.Find(rapid.SampledFrom(others).Draw(p.T, "number"))
+		share := rapid.SampledFrom([]float64{0, 0.5, 1}).Filter(func(s float64) bool { return s != g.Shadowed.Share }).Draw(p.T, "share")
+		p.write(control.Shadow{View: "cards", Number: g.Number, Turn: g.Shadowed.Turn + 1, Share: share, At: at}.Record())
 	case len(p.log) > 0:
 		p.copied = true
 		p.write(p.log[rapid.IntRange(0, len(p.log)-1).Draw(p.T, "copy")])
@@ -236,7 +241,8 @@ func (p *people) act() {
 
 // Whatever two people do at once, and whatever comes again: each record takes effect
 // once at most, a view is read in one generation that is there, numbers and turns go
-// up by one, and each switch goes on where the one before it ended.
+// up by one, each switch goes on where the one before it ended, and only what is neither
+// read nor retired is asked a share of the queries.
 func TestAnyInterleavingOfTwoPeopleAndOfCopiesIsOneHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := &people{T: t, folds: []*control.Fold{control.New()}, tooks: make(map[string]int)}
@@ -268,6 +274,9 @@ func TestAnyInterleavingOfTwoPeopleAndOfCopiesIsOneHistory(t *testing.T) {
 			for i, g := range f.Lineage("cards").Generations {
 				if g.Number != i+1 {
 					t.Fatalf("after %d records the %dth generation is %+v", n, i, g)
+				}
+				if g.Shadowed.Share > 0 && (g.Retired != nil || g.Number == now) {
+					t.Fatalf("after %d records generation %d is asked too: %+v", n, g.Number, g)
 				}
 			}
 		}
@@ -324,13 +333,13 @@ func TestRecordsOfViewsAreReadAsTheyWereFirstWritten(t *testing.T) {
 // A program of before there were generations stops at their records, rather than going
 // on to read and write what others have given up.
 func TestTheKindsOfViewsComeBehindThoseOfBefore(t *testing.T) {
-	for _, r := range []eventlog.Record{generation(1, 1), turn(1, 0, 1), retired(1), control.Dropped{}.Record(), cut(1, 1), control.Released{}.Record()} {
+	for _, r := range []eventlog.Record{generation(1, 1), turn(1, 0, 1), retired(1), control.Dropped{}.Record(), cut(1, 1), control.Released{}.Record(), shadow(1, 1, 0.5)} {
 		if r.Header[0] != 1 || r.Header[1] <= byte(control.KindOwner) {
 			t.Errorf("header %v: a program whose last kind is %d would take it for another's", r.Header, control.KindOwner)
 		}
 	}
 	f := control.New()
-	if err := f.Step(&eventlog.Record{Header: []byte{control.Format, byte(control.KindHeld) + 1}}); !errors.Is(err, event.ErrNewer) {
+	if err := f.Step(&eventlog.Record{Header: []byte{control.Format, byte(control.KindShadow) + 1}}); !errors.Is(err, event.ErrNewer) {
 		t.Errorf("a kind behind these: %v", err)
 	}
 }
