@@ -22,17 +22,15 @@ const (
 	markPause      = 20 * time.Millisecond // between two looks at whether it is
 	cutTries       = 8                     // until they are
 	partTries      = 3                     // a part that was disturbed while it was read is compared again
-	heldAtOnce     = 5_000                 // documents and entries that the partitions held at once are likely to have, if more than one is
-	heldGrowth     = 4                     // of how many they are
 )
 
 // errMoved says that a part was not where it was held.
 var errMoved = errors.New("a generation moved while it was compared, as after a failure; compare again")
 
 // Compare says whether a generation of a view holds what the one that is read does. Both
-// are held at one place of the log while they are walked: a few partitions after a few,
-// which are likely to have 5,000 documents together, or one of more, where no shuffle lies
-// between, all at once where one does; no query with a Min-Position waits longer than that takes. It holds two pages of documents at a time.
+// are held at one place of the log while they are walked, one partition after another
+// where no shuffle lies between, all at once where one does; no query with a
+// Min-Position waits longer than that takes. It holds two pages of documents at a time.
 // One comparison runs at a time in a process. Errors: ErrUnknown, *GenerationError while the generation is being
 // filled, is retired, cannot be followed or is itself the one that is read,
 // *UnavailableError.
@@ -75,7 +73,6 @@ type comparer struct {
 	renewed time.Time
 
 	at    map[int32]int64 // where each partition was compared
-	most  int64           // documents and entries of a part so far
 	found []Difference
 }
 
@@ -148,29 +145,20 @@ func (c *comparer) result() Comparison {
 	return out
 }
 
-// compare goes through the partitions, some of them held at a time, or all at once where
-// a part is made of the events of all.
+// compare goes through the partitions, each held by itself, or all at once where a part
+// is made of the events of all.
 func (c *comparer) compare(ctx context.Context) error {
 	defer c.release(ctx)
 	partitions := all(c.a.cfg.Partitions)
 	if c.sides[0].f.fills == nil && c.sides[1].f.fills == nil {
-		for n := 1; len(partitions) > 0; n = c.next(n) {
-			n = min(n, len(partitions))
-			if err := c.held(ctx, partitions[:n]); err != nil {
+		for _, n := range partitions {
+			if err := c.held(ctx, []int32{n}); err != nil {
 				return err
 			}
-			partitions = partitions[n:]
 		}
 		return nil
 	}
 	return c.held(ctx, partitions)
-}
-
-// next returns how many partitions to hold after n: what it takes to hold them, and to
-// let a search store show what it has, is shared by all of them, but none is to be held
-// for long.
-func (c *comparer) next(n int) int {
-	return max(1, min(heldGrowth*n, int(heldAtOnce/max(c.most, 1))))
 }
 
 // held holds partitions of the events and compares what lies in their parts, again
@@ -186,7 +174,6 @@ func (c *comparer) held(ctx context.Context, partitions []int32) (err error) {
 			for _, d := range parts {
 				c.sides[0].all.join(d[0])
 				c.sides[1].all.join(d[1])
-				c.most = max(c.most, d[0].documents+d[0].entries, d[1].documents+d[1].entries)
 			}
 			return nil
 		}
@@ -217,8 +204,7 @@ func (c *comparer) parts(ctx context.Context, partitions []int32) (list [][2]*co
 }
 
 // marks returns where the parts of held partitions are to be: where the events are
-// held, or at the end of the shuffle, for which it waits. The store is asked for the marks in
-// either case, before it scans the parts: one that must refresh does so for all of them then.
+// held, or at the end of the shuffle, for which it waits.
 func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]int64, error) {
 	want := make([]int64, len(partitions))
 	for i, n := range partitions {
@@ -231,13 +217,13 @@ func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]in
 		}
 		want[i] = end
 	}
-	for deadline := c.a.cfg.Clock.Now().Add(holdWait); ; {
+	for deadline := c.a.cfg.Clock.Now().Add(holdWait); s.f.fills != nil; {
 		marks, err := s.store.Marks(ctx, s.g, partitions)
-		if err != nil || s.f.fills == nil { // the walk compares them
-			return want, err
+		if err != nil {
+			return nil, err
 		}
 		if slices.EqualFunc(marks, want, func(m view.Mark, next int64) bool { return m.Next >= next }) && c.counted(s, partitions, want) {
-			return want, nil
+			break
 		}
 		if err := c.renew(ctx); err != nil {
 			return nil, err
@@ -249,6 +235,7 @@ func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]in
 			return nil, err
 		}
 	}
+	return want, nil
 }
 
 // counted notes what a side holds back, and reports whether that is known of all that
