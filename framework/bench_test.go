@@ -32,18 +32,8 @@ func BenchmarkExecute(b *testing.B) {
 func execute(b *testing.B, callers int) {
 	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return embedded.With(memlog.New()) }})
 	commands.Handle(app, tallies, "count-several", func(_ tally, c several) ([]fact, error) { return []fact{counted{}}, nil })
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	}()
-	for len(app.Unready()) > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	ctx, end := readied(b, app)
+	defer end()
 	ids := make([]string, 10_000)
 	for i := range ids {
 		ids[i] = fmt.Sprint("tally-", i)
@@ -68,24 +58,30 @@ func execute(b *testing.B, callers int) {
 	b.StopTimer()
 }
 
+// readied runs an application, which is ready, until end.
+func readied(b *testing.B, app *framework.App) (ctx context.Context, end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx) }()
+	for len(app.Unready()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	return ctx, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	}
+}
+
 // BenchmarkAskToo measures what a query costs whoever asks it, where a share of the
 // queries is asked of another generation too.
 func BenchmarkAskToo(b *testing.B) {
 	app := framework.New(framework.Config{Open: func(context.Context) (framework.Resources, error) { return embedded.With(memlog.New()) }})
 	commands.Handle(app, tallies, "count", func(tally, count) ([]fact, error) { return []fact{counted{}}, nil })
 	projections.Register(app, cardsOf(1))
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-	}()
-	for len(app.Unready()) > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	ctx, end := readied(b, app)
+	defer end()
 	if _, err := app.Execute(ctx, call("t1")); err != nil {
 		b.Fatal(err)
 	}

@@ -16,15 +16,22 @@ import (
 
 // shared starts a process that serves some partitions of a log that others share.
 func (w *world) shared(serves ...int32) (*framework.App, *sharedLog) {
-	l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 1)}
+	app, l, _ := w.sharedUntil(serves...)
+	return app, l
+}
+
+// sharedUntil is shared with what ends the process, which the test's end does otherwise.
+func (w *world) sharedUntil(serves ...int32) (app *framework.App, l *sharedLog, end func()) {
+	l = &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 2)}
 	l.proposals <- serves
-	app := framework.New(w.config(l))
+	app = framework.New(w.config(l))
 	w.program(app)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx) }()
-	w.Cleanup(func() { cancel(); <-ended })
-	return app, l
+	end = sync.OnceFunc(func() { cancel(); <-ended })
+	w.Cleanup(end)
+	return app, l, end
 }
 
 // Two processes of one application switch at once, and roll back at once: each view is

@@ -56,20 +56,8 @@ func TestTheStoresAreToldWhichGenerationIsRead(t *testing.T) {
 	w := newWorld(t, 1, 2)
 	store := &pointing{Documents: w.stores.Documents}
 	w.stores.Documents = store
-	shared := func(serves ...int32) (*framework.App, *sharedLog, func()) {
-		l := &sharedLog{Log: w.log.Connect(), proposals: make(chan []int32, 2)}
-		l.proposals <- serves
-		app := framework.New(w.config(l))
-		w.program(app)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() { ended <- app.Run(ctx) }()
-		end := sync.OnceFunc(func() { cancel(); <-ended })
-		t.Cleanup(end)
-		return app, l, end
-	}
-	a, _, endA := shared(0, 1)
-	b, toB, _ := shared(2, 3)
+	a, _, endA := w.sharedUntil(0, 1)
+	b, toB := w.shared(2, 3)
 	eventually(t, func() bool { return len(a.Unready())+len(b.Unready()) == 0 })
 	says := func(want string) {
 		t.Helper()

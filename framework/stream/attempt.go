@@ -21,8 +21,10 @@ type attempt struct {
 	busy sync.WaitGroup // what runs beside the loop
 	acks chan ack
 	runs chan run
-	run  run               // under way
+	run  []eventlog.Record // under way
 	rest []eventlog.Record // of it
+
+	recycle func([]eventlog.Record) // takes back the memory of a run; nil: nobody does
 
 	marks []int64 // of the stores, when they were opened
 	end   int64   // of the input, when the attempt began
@@ -52,7 +54,6 @@ type ack struct {
 type run struct {
 	records []eventlog.Record
 	err     error
-	done    func([]eventlog.Record) // takes the records' memory back; nil: nobody does
 }
 
 // slice is how many records are folded before the loop looks at what has come
@@ -144,16 +145,15 @@ func (a *attempt) open() error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	var done func([]eventlog.Record)
 	if r, ok := reader.(eventlog.Recycler); ok {
-		done = r.Recycle
+		a.recycle = r.Recycle
 	}
 	a.busy.Go(func() {
 		defer reader.Close()
 		for {
 			records, err := reader.Next(a.ctx)
 			select {
-			case a.runs <- run{records, err, done}:
+			case a.runs <- run{records, err}:
 			case <-a.ctx.Done():
 				return
 			}
@@ -302,7 +302,7 @@ func (a *attempt) take(r run) error {
 	if r.err != nil {
 		return fmt.Errorf("read: %w", r.err)
 	}
-	a.run, a.rest = r, r.records
+	a.run, a.rest = r.records, r.records
 	return nil
 }
 
@@ -314,9 +314,9 @@ func (a *attempt) fold() error {
 	if err := a.core.feed(part); err != nil {
 		return finally(err)
 	}
-	if len(a.rest) == 0 && a.run.done != nil {
-		a.run.done(a.run.records)
-		a.run = run{}
+	if len(a.rest) == 0 && a.recycle != nil {
+		a.recycle(a.run)
+		a.run = nil
 	}
 	a.update(func(s *TaskStatus) { s.Next = a.core.next })
 	a.pay(n)

@@ -71,7 +71,10 @@ func (x *generation) find(ctx context.Context, q view.Query) (view.Hits, error) 
 // atLeast returns an error if a mark that r sees is below an offset, and else the marks
 // that it sees, if q.Shown asks.
 func atLeast(r index.IndexReader, q view.Query) (seen map[int32]int64, err error) {
-	marks := make(map[int32]int64, len(q.Least)+len(q.Shown))
+	if len(q.Least)+len(q.Shown) == 0 {
+		return nil, nil
+	}
+	marks := make(map[int32]int64)
 	for _, least := range []map[int32]int64{q.Least, q.Shown} {
 		for partition, from := range least {
 			mark, err := markSeen(r, partition)

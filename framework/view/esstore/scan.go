@@ -56,10 +56,11 @@ func (s *Store) get(ctx context.Context, x *generation, at []view.Ref) ([][]byte
 }
 
 // Scan implements view.Store: the documents by key. The first page refreshes the
-// index, unless a refresh has shown all that lies below the mark: who asks for the Marks of
-// several parts that nobody writes to, and scans them then, has one refresh for all. A document of an offset that the mark has not passed is an error: a writer
-// is at work, or was fenced with its documents under way, and the part cannot be read
-// as of its mark until a writer has passed that offset.
+// index, unless a refresh has shown all that lies below the mark: who asks for the Marks
+// of several parts that nobody writes to, and scans them then, has one refresh for all. A
+// document of an offset that the mark has not passed is an error: a writer is at work, or
+// was fenced with its documents under way, and the part cannot be read as of its mark
+// until a writer has passed that offset.
 func (s *Store) Scan(ctx context.Context, g view.Generation, partition int32, from string, n int) (view.Scanned, error) {
 	x, err := s.generation(g)
 	if err == nil {
