@@ -9,7 +9,7 @@
 // The environment may set E2E_COMMANDS, E2E_SEED, in E2E_OUTAGE how long a
 // server is away, such as 60s, and the sizes of a rebuild under fire, as make rebuild
 // does: REBUILD_EVENTS that are there before, without which there is none; REBUILD_READS and REBUILD_WRITES a second,
-// REBUILD_RATE that a rebuild may take, REBUILD_SECONDS that are measured before it, and
+// REBUILD_RATE that a rebuild may take, fewer than it could, REBUILD_SECONDS that are measured before it, and
 // REBUILD_P99, such as 25ms, that reads and commands may take meanwhile. Where it names servers by KAFKA_BROKERS, REDIS_ADDR
 // and ELASTICSEARCH_URL, the program is killed, and its processes take over from
 // one another, on these, and nothing is tested that is the same without them; the
