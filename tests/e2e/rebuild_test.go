@@ -25,7 +25,7 @@ const (
 	fireEvents  = 50_000 // REBUILD_EVENTS, that are there before; without it nothing is rebuilt
 	fireReads   = 100    // REBUILD_READS a second
 	fireWrites  = 10     // REBUILD_WRITES a second
-	fireRate    = 2_000  // REBUILD_RATE, events a second that a rebuild may take: less than it could, or it would bound nothing
+	fireRate    = 1_500  // REBUILD_RATE, events a second that a rebuild may take: less than it could, or it would bound nothing
 	fireSeconds = 5      // REBUILD_SECONDS that are measured before
 
 	fireThorough = 200_000 // events from which on no step is left out
