@@ -64,7 +64,7 @@ func TestAPlaceIsFreeOnlyOnceNoPollHoldsItsRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	s := &slot{client: client, feeds: make(map[place]*feed)}
+	s := &slot{client: client, lines: make(map[place]*line)}
 	polling := s.begin() // this test polls itself
 	p := place{"a", 0}
 	first := s.attach(p, 0, 1<<20)
@@ -90,7 +90,7 @@ func TestAPlaceIsFreeOnlyOnceNoPollHoldsItsRecords(t *testing.T) {
 	if second == nil {
 		t.Fatal("the place is not free")
 	}
-	if run, _, _ := second.take(); len(run) != 0 {
+	if run, _ := second.take(); len(run.records) != 0 {
 		t.Fatal("the second reader was given the first one's records")
 	}
 }
@@ -113,7 +113,7 @@ func TestALogThatLostRecordsIsNotReadOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.fail(&kgo.ErrDataLoss{Topic: "a", ConsumedTo: 9, ResetTo: 4})
+	f.put(fetched{}, &kgo.ErrDataLoss{Topic: "a", ConsumedTo: 9, ResetTo: 4})
 	if _, err := r.Next(t.Context()); !errors.Is(err, eventlog.ErrOffset) || !strings.Contains(err.Error(), "lost the records from 4 on") {
 		t.Fatalf("error %v, want ErrOffset that names 4", err)
 	}
@@ -140,7 +140,7 @@ func TestAGapIsToldFromDeletedRecords(t *testing.T) {
 		{"markers at the start", at(7), 5, "[7]", false},
 		{"deleted below", at(7, 8), 7, "[]", true},
 	} {
-		run, err := (&reader{next: 5, log: &Log{}}).convert(c.got, c.start)
+		run, err := (&reader{next: 5, log: &Log{}}).convert(fetched{records: c.got, start: c.start})
 		offsets := []int64{}
 		for _, r := range run {
 			offsets = append(offsets, r.Offset)

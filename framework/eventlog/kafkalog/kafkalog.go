@@ -10,15 +10,15 @@
 //
 // Appends go through kafka-go, one record batch at a time for each partition,
 // acknowledged by all replicas in sync. Reads and topics go through franz-go:
-// readers of different partitions share a client, and with it one connection to
-// each broker. The log retries nothing that may have reached a broker: what an
+// readers share a client, and with it one connection to each broker, and those of one
+// partition that have come equally far share what is fetched. The log retries nothing that may have reached a broker: what an
 // error other than the contract's own means, only the log itself can tell.
 //
 // Topics of others are read and filled through the same ways, with all headers
 // of their records; what is published in transactions goes request by request to
 // their leaders, see [Log.Transact].
 //
-// Where to look: append.go writes, batch.go encodes, read.go and slot.go read,
+// Where to look: append.go writes, batch.go encodes, read.go, slot.go and line.go read,
 // topics.go creates and checks topics, list.go lists them, outside.go is about
 // topics of others, transact.go makes transactional producers and commit.go uses
 // one, assign.go shares partitions among processes, offsets.go keeps how far groups

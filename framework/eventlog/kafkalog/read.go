@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
 // reader follows one partition. It takes a place in a slot at its first Next,
@@ -74,22 +76,57 @@ func (r *reader) wait(ctx context.Context) ([]eventlog.Record, error) {
 		if err != nil {
 			return nil, r.verdict(err)
 		}
-		got, start, err := f.take()
-		if err != nil {
+		got, err := f.take()
+		switch {
+		case errors.Is(err, errSlow):
+			r.detach()
+			continue
+		case err != nil:
 			return nil, r.verdict(r.broken(ctx, err))
-		}
-		if len(got) > 0 {
-			if run, err := r.convert(got, start); len(run) > 0 || err != nil {
+		case len(got.records) > 0:
+			if run, err := r.convert(got); len(run) > 0 || err != nil {
 				return run, err
 			}
 			continue
+		case r.join(f):
+			continue
+		}
+		var again <-chan time.Time
+		if !f.slot.first {
+			again = clock.System.After(joinPause)
 		}
 		select {
 		case <-f.ready:
+		case <-again:
 		case <-ctx.Done():
 		case <-r.ctx.Done():
 		}
 	}
+}
+
+// joinPause is after how long a reader that gets nothing looks again whether it may join
+// others.
+const joinPause = time.Second
+
+// join leaves a place for the line of a slot before it that has come as far, if there is
+// one, and reports whether it did. What the place would have brought comes there too.
+func (r *reader) join(f *feed) bool {
+	to := r.from.join(r.at, r.next, f.slot)
+	if to == nil {
+		return false
+	}
+	r.mu.Lock()
+	closed := r.ctx.Err() != nil
+	if !closed {
+		r.feed = to
+	}
+	r.mu.Unlock()
+	if closed {
+		to.slot.detach(to)
+		return false
+	}
+	f.slot.detach(f)
+	return true
 }
 
 // over returns why Next shall not wait any longer.
@@ -190,17 +227,20 @@ func (r *reader) detach() *slot {
 // so are the markers of others' transactions, without Config.Markers. A gap is none of the log's: others'
 // aborted records were in it, or compacted ones; a gap below the partition's first
 // record means that records were deleted.
-func (r *reader) convert(got []*kgo.Record, start int64) ([]eventlog.Record, error) {
-	defer recycle(got)
+func (r *reader) convert(f fetched) ([]eventlog.Record, error) {
+	got := f.records
+	if !f.shared {
+		defer recycle(got)
+	}
 	for len(got) > 0 && got[0].Offset < r.next {
 		got = got[1:]
 	}
 	if len(got) == 0 {
 		return nil, nil
 	}
-	if got[0].Offset > r.next && start > r.next {
+	if got[0].Offset > r.next && f.start > r.next {
 		r.detach()
-		return nil, errDeleted(r.next, start)
+		return nil, errDeleted(r.next, f.start)
 	}
 	run := runs.Take(len(got))
 	for _, g := range got {

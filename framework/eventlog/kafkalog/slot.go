@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,13 +15,17 @@ import (
 
 // A franz-go client holds one position in each partition. So the clients that
 // read form a list of slots: the first reader of a partition lives in the first
-// slot, a second reader of the same partition, at the same time, in the second.
-// A process that follows all partitions once needs one client for all of them. A
-// client also has one isolation level, so each level has a list of its own.
+// slot, a second one that is elsewhere in the same partition, at the same time, in
+// the second. Once a reader has come as far as one in a slot before its own, it
+// joins that one's line: readers that follow the end of a partition, however many,
+// are one position in the first slot. So a process needs one client for all that it
+// follows, and some more while it catches up. A client also has one isolation level,
+// so each level has a list of its own.
 //
 // Each slot has one goroutine that polls its client and puts what it gets into
 // the feeds of its readers. It never waits for a reader: a feed that holds
-// enough has its partition paused until the reader has taken half of it.
+// enough has its partition paused until the reader has taken half of it, or, where
+// others share its line, leaves that, to ask for what follows by itself.
 //
 // Locks are taken in this order: slots.mu, slot.life, slot.mu, feed.mu,
 // franz-go's own.
@@ -38,28 +43,59 @@ func newSlots(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) *slots 
 	return &slots{cfg: cfg, auth: auth, level: level}
 }
 
-// attach lets a reader begin at from, in the first slot where its partition is
-// free.
+// attach lets a reader begin at from: in a line that has come as far, or in the first
+// slot where its partition is free.
 func (s *slots) attach(p place, from int64) (*feed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, eventlog.ErrClosed
 	}
+	readers := 0
+	for _, slot := range s.list {
+		readers += slot.readers(p)
+	}
+	if readers >= s.cfg.MaxReaders {
+		return nil, fmt.Errorf("%d readers of this partition are open already; close one or raise Config.MaxReaders", readers)
+	}
+	if f := s.joined(p, from, nil); f != nil {
+		return f, nil
+	}
 	for _, slot := range s.list {
 		if f := slot.attach(p, from, s.cfg.ReadAhead); f != nil {
 			return f, nil
 		}
 	}
-	if len(s.list) == s.cfg.MaxReaders {
-		return nil, fmt.Errorf("%d readers of this partition are open already; close one or raise Config.MaxReaders", len(s.list))
-	}
-	slot, err := newSlot(s.cfg, s.auth, s.level)
+	slot, err := newSlot(s.cfg, s.auth, s.level, len(s.list) == 0)
 	if err != nil {
 		return nil, err
 	}
 	s.list = append(s.list, slot)
 	return slot.attach(p, from, s.cfg.ReadAhead), nil
+}
+
+// join lets a reader of a slot go on at next in the line of one before it, if there is
+// one that has come as far; else it returns nil.
+func (s *slots) join(p place, next int64, from *slot) *feed {
+	if from.first {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.joined(p, next, from)
+}
+
+// joined is join for who holds mu; without from, any slot's line will do.
+func (s *slots) joined(p place, next int64, from *slot) *feed {
+	for _, slot := range s.list {
+		if slot == from {
+			break
+		}
+		if f := slot.join(p, next, s.cfg.ReadAhead); f != nil {
+			return f
+		}
+	}
+	return nil
 }
 
 func (s *slots) close() {
@@ -74,16 +110,17 @@ func (s *slots) close() {
 	all.Wait()
 }
 
-// slot is one client and the feeds of the partitions that it reads.
+// slot is one client and the lines of the partitions that it reads.
 type slot struct {
 	client *kgo.Client
+	first  bool          // of the list: its readers are where they shall be
 	done   chan struct{} // closed when its goroutine has ended
 
 	life   sync.RWMutex // held for reading around changes of what the client reads
 	closed bool
 
 	mu    sync.Mutex
-	feeds map[place]*feed    // those that leave are in it until no poll can hold their records
+	lines map[place]*line    // those that end are in it until no poll can hold their records
 	round chan struct{}      // closed when what the poll under way returned is handed out
 	wake  context.CancelFunc // ends the poll under way
 }
@@ -94,7 +131,7 @@ const (
 	maxFetch   = 1 << 20 // of one partition, as it is sent: less costs a replay more than it saves memory
 )
 
-func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, error) {
+func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel, first bool) (*slot, error) {
 	client, err := kgo.NewClient(append(cfg.options(auth),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(level),
@@ -108,7 +145,7 @@ func newSlot(cfg Config, auth sasl.Mechanism, level kgo.IsolationLevel) (*slot, 
 	if err != nil {
 		return nil, fmt.Errorf("another reader of the same partition: %w", err)
 	}
-	s := &slot{client: client, done: make(chan struct{}), feeds: make(map[place]*feed)}
+	s := &slot{client: client, first: first, done: make(chan struct{}), lines: make(map[place]*line)}
 	go s.run(s.begin())
 	return s, nil
 }
@@ -118,25 +155,56 @@ func (s *slot) attach(p place, from int64, limit int) *feed {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	s.mu.Lock()
-	_, taken := s.feeds[p]
+	_, taken := s.lines[p]
 	if taken || s.closed {
 		s.mu.Unlock()
 		return nil
 	}
-	f := &feed{slot: s, place: p, limit: limit, ready: make(chan struct{}, 1)}
-	s.feeds[p] = f
+	f := newFeed(s, p, limit)
+	s.lines[p] = &line{next: from, feeds: []*feed{f}}
 	s.mu.Unlock()
 	s.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{p.topic: {p.part: kgo.NewOffset().At(from)}})
 	return f
 }
 
-// detach ends a feed. Its place is free once a poll that may hold its records
-// has been handed out, for the next reader of the partition must not get them.
+// join returns nil unless a line of this partition has come as far as next, or nearly.
+func (s *slot) join(p place, next int64, limit int) *feed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lines[p]
+	if l == nil || !l.open(next) {
+		return nil
+	}
+	f := newFeed(s, p, limit)
+	l.feeds = append(l.feeds, f)
+	return f
+}
+
+// readers returns how many a partition has here; one that leaves counts until its place
+// is free.
+func (s *slot) readers(p place) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lines[p]; l != nil {
+		return max(1, len(l.feeds))
+	}
+	return 0
+}
+
+// detach ends a feed. The place of the last one in its line is free once a poll that may
+// hold its records has been handed out, for the next reader of the partition must not get
+// them.
 func (s *slot) detach(f *feed) {
 	f.end()
 	s.life.RLock()
 	defer s.life.RUnlock()
 	if s.closed {
+		return
+	}
+	s.mu.Lock()
+	last := s.leave(f)
+	s.mu.Unlock()
+	if !last {
 		return
 	}
 	parts := map[string][]int32{f.place.topic: {f.place.part}}
@@ -148,8 +216,23 @@ func (s *slot) detach(f *feed) {
 	s.mu.Unlock()
 	<-round
 	s.mu.Lock()
-	delete(s.feeds, f.place)
+	delete(s.lines, f.place)
 	s.mu.Unlock()
+}
+
+// leave takes a feed out of its line, if it is still there, and reports whether it was the
+// last. The caller holds mu.
+func (s *slot) leave(f *feed) (last bool) {
+	l := s.lines[f.place]
+	if l == nil {
+		return false
+	}
+	at := slices.Index(l.feeds, f)
+	if at < 0 {
+		return false
+	}
+	l.feeds = slices.Delete(l.feeds, at, at+1)
+	return len(l.feeds) == 0
 }
 
 // forget makes the client ask for a topic anew, since franz-go goes on with the
@@ -201,14 +284,14 @@ func (s *slot) begin() context.Context {
 	return ctx
 }
 
-// hand gives each feed its part of what a poll returned.
+// hand gives each line its part of what a poll returned.
 func (s *slot) hand(fetches kgo.Fetches) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		switch f, ok := s.feeds[place{p.Topic, p.Partition}]; {
+		switch l, ok := s.lines[place{p.Topic, p.Partition}]; {
 		case ok:
-			f.put(&p.FetchPartition)
+			l.put(&p.FetchPartition)
 		case p.Err != nil && !errors.Is(p.Err, context.Canceled):
 			s.tell(p.Topic, p.Partition, p.Err)
 		}
@@ -218,134 +301,9 @@ func (s *slot) hand(fetches kgo.Fetches) {
 // tell gives an error to all whom it concerns: a whole topic, or, without one,
 // the whole client.
 func (s *slot) tell(topic string, part int32, err error) {
-	for p, f := range s.feeds {
+	for p, l := range s.lines {
 		if topic == "" || topic == p.topic && part < 0 {
-			f.fail(err)
+			l.put(&kgo.FetchPartition{Err: err})
 		}
 	}
-}
-
-// feed is the bounded hand-over from a slot to one reader.
-type feed struct {
-	slot  *slot
-	place place
-	limit int           // bytes from which the partition is paused
-	ready chan struct{} // holds one when there is something to take
-
-	mu     sync.Mutex
-	queue  []fetched
-	bytes  int
-	paused bool
-	ended  bool
-	err    error // after the queue
-}
-
-// fetched is what one fetch brought.
-type fetched struct {
-	records []*kgo.Record
-	bytes   int   // their weight
-	start   int64 // first offset that the partition still had
-}
-
-// put adds a fetch. It never waits.
-func (f *feed) put(p *kgo.FetchPartition) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return
-	}
-	if len(p.Records) > 0 && f.err == nil {
-		got := fetched{records: p.Records, start: p.LogStartOffset}
-		for _, r := range p.Records {
-			got.bytes += weight(r)
-		}
-		f.queue = append(f.queue, got)
-		f.bytes += got.bytes
-	}
-	if p.Err != nil && f.err == nil {
-		f.err = p.Err
-	}
-	if !f.paused && (f.bytes >= f.limit || f.err != nil) {
-		f.paused = true
-		f.slot.client.PauseFetchPartitions(map[string][]int32{f.place.topic: {f.place.part}})
-	}
-	f.signal()
-}
-
-func (f *feed) fail(err error) { f.put(&kgo.FetchPartition{Err: err}) }
-
-func (f *feed) signal() {
-	select {
-	case f.ready <- struct{}{}:
-	default:
-	}
-}
-
-// end drops what the feed holds and refuses more.
-func (f *feed) end() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ended, f.queue, f.bytes = true, nil, 0
-}
-
-// take returns the next run, or the error that follows the last one, or nothing.
-// start is the first offset that the partition had when the run was fetched.
-func (f *feed) take() (run []*kgo.Record, start int64, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.queue) == 0 {
-		return nil, 0, f.err
-	}
-	head := &f.queue[0]
-	n, size := head.bounded()
-	run, start = head.records[:n], head.start
-	head.records = head.records[n:]
-	head.bytes -= size
-	f.bytes -= size
-	if len(head.records) == 0 {
-		f.queue[0] = fetched{}
-		f.queue = f.queue[1:]
-	}
-	if f.paused && f.err == nil && f.bytes < f.limit/2 {
-		f.paused = false
-		f.slot.client.ResumeFetchPartitions(map[string][]int32{f.place.topic: {f.place.part}})
-	}
-	return run, start, nil
-}
-
-// Limits of what one Next returns.
-const (
-	maxRun      = 10_000  // records
-	maxRunBytes = 1 << 20 // keys, headers and values, unless one record is larger
-)
-
-// bounded returns how many records from the front keep the limits, and their
-// weight.
-func (f *fetched) bounded() (n, weighs int) {
-	if all := len(f.records); all <= maxRun && f.bytes <= maxRunBytes+all*overhead {
-		return all, f.bytes
-	}
-	size := 0
-	for n < len(f.records) && n < maxRun {
-		b := bytesOf(f.records[n])
-		if n > 0 && size+b > maxRunBytes {
-			break
-		}
-		size += b
-		n++
-	}
-	return n, size + n*overhead
-}
-
-// overhead is what a record costs beside its bytes while it waits.
-const overhead = 200
-
-func weight(r *kgo.Record) int { return bytesOf(r) + overhead }
-
-func bytesOf(r *kgo.Record) int {
-	n := len(r.Key) + len(r.Value)
-	for i := range r.Headers {
-		n += len(r.Headers[i].Value)
-	}
-	return n
 }
