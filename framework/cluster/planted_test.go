@@ -1,3 +1,7 @@
+//go:build !race
+
+// The program with the bugs is built without the race detector in any case.
+
 package cluster
 
 import (

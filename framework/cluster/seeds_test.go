@@ -2,4 +2,8 @@
 
 package cluster
 
-const simSeeds = 300 // of a plain run
+// Seeds of a plain run.
+const (
+	simSeeds   = 300
+	againSeeds = 10 // run twice
+)

@@ -41,7 +41,7 @@ var simMust = []string{"answer accepted", "answer conflict", "answer failed", "a
 	"process paused", "process stopped", "verdict claimed", "verdict cut off", "verdict heartbeat", "verdict open", "verdict probe", "verdict valid",
 	"verdict void old epoch", "verdict void version does not follow"}
 
-func TestASimulationIsTheSameAgain(t *testing.T) { seeds.TestAgain(t, 1, 10, simulated) }
+func TestASimulationIsTheSameAgain(t *testing.T) { seeds.TestAgain(t, 1, againSeeds, simulated) }
 
 const (
 	simProcesses  = 3

@@ -1,6 +1,9 @@
 package stream
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // pace keeps a source's task to Config.Rate until it has caught up once.
 type pace struct {
@@ -15,27 +18,32 @@ const leastRest = 10 * time.Millisecond
 // paced reports whether the task is to keep to a rate.
 func (t *Task) paced() bool { return t.cfg.Rate > 0 && t.stage.topic != "" && !t.caught }
 
-// slice is how many records are folded at once: of a slow task so few that it rests ten
-// times a second.
+// slice is how many records are folded at once: of a slow task those of a second. It
+// writes before it rests, and to most stores a write of a few records is as dear as one of
+// many.
 func (a *attempt) slice() int {
 	if !a.paced() {
 		return slice
 	}
-	return min(slice, max(1, int(a.cfg.Rate/10)))
+	return min(slice, max(1, int(a.cfg.Rate)))
 }
 
 // pay reckons the rest that n records cost, less the time that has passed, and begins
-// it.
+// it. The first one is longer by a share of it that depends on the partition, so that those
+// who began together do not write together.
 func (a *attempt) pay(n int) {
 	if !a.paced() {
 		return
 	}
-	p, now := &a.pace, a.cfg.Clock.Now()
-	if !p.paid.IsZero() {
+	p, now, cost := &a.pace, a.cfg.Clock.Now(), float64(n)/a.cfg.Rate*float64(time.Second)
+	if p.paid.IsZero() {
+		_, share := math.Modf(float64(a.part) * math.Phi)
+		p.owed = time.Duration(share * cost)
+	} else {
 		p.owed = max(0, p.owed-max(0, now.Sub(p.paid)))
 	}
 	p.paid = now
-	if p.owed += time.Duration(float64(n) / a.cfg.Rate * float64(time.Second)); p.owed >= leastRest {
+	if p.owed += time.Duration(cost); p.owed >= leastRest {
 		p.rest = a.cfg.Clock.After(p.owed)
 	}
 }

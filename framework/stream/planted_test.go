@@ -1,3 +1,7 @@
+//go:build !race
+
+// That a bug is found needs no race detector, which would make it take ten times as long.
+
 package stream
 
 import "testing"

@@ -2,4 +2,8 @@
 
 package stream
 
-const simSeeds = 500 // of a plain run
+// Seeds of a plain run.
+const (
+	simSeeds   = 500
+	againSeeds = 5 // run twice
+)

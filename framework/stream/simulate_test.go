@@ -20,7 +20,7 @@ func TestSimulation(t *testing.T) {
 
 func simulated(_ *testing.T, seed uint64) seeds.Report { return simulateSeed(seed, plantNothing) }
 
-func TestASimulationIsTheSameAgain(t *testing.T) { seeds.TestAgain(t, 7, 5, simulated) }
+func TestASimulationIsTheSameAgain(t *testing.T) { seeds.TestAgain(t, 7, againSeeds, simulated) }
 
 // simFaults are what is counted as a fault.
 var simFaults = []string{"append doubled", "append late", "append lost", "append unanswered", "ended within a cut", "foreign record",

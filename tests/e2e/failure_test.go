@@ -30,40 +30,62 @@ func outage(t *testing.T, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// failing is an application under load whose servers are about to fail.
+// failing is an application under load whose servers fail, one after the other.
 type failing struct {
 	*run
 	servers *servers
+	partial *partial // before Elasticsearch
 	p       *program
 	w       *witness
 	sent    int // commands of the witness
 }
 
-// fail starts an application and load, lets happen what is to happen, sees that
-// the program recovers by itself, and audits all.
-func fail(t *testing.T, happen func(f *failing)) {
-	failOn(t, (*servers).backend, happen)
+// newFailing starts an application and load.
+func newFailing(t *testing.T, servers *servers) *failing {
+	t.Helper()
+	b := servers.backend()
+	var before *partial
+	before, b.search = newPartial(t, b.search)
+	s := newSite(t, b)
+	p := s.startReady(t, 0)
+	f := &failing{run: s.newRun(t, 1<<30, p), servers: servers, partial: before, p: p, w: newWitness(t, p, p)}
+	f.rest, f.patience = 20*time.Millisecond, giveUp+outage(t, 0)
+	f.begin()
+	f.reach(600)
+	f.foundFirst()
+	return f
 }
 
-// failOn is fail with a program that finds the servers by what of returns.
-func failOn(t *testing.T, of func(*servers) backend, happen func(f *failing)) {
+// through lets something happen to the servers, and sees that the program recovers by
+// itself.
+func (f *failing) through(name string, happen func(f *failing)) {
+	whole := f.t
+	defer func() { f.t = whole }()
+	whole.Run(name, func(t *testing.T) {
+		f.t = t
+		happen(f)
+		began := time.Now()
+		f.p.ready(t)
+		t.Logf("ready again %v after that, without a restart", time.Since(began).Round(time.Millisecond))
+		f.reach(f.settled.Load() + 300)
+	})
+}
+
+// TestTheProgramOutlivesItsServers lets each server fail in each way while one process of
+// an application is under load, and audits all in the end. It is not started again. What
+// lets a store be filled anew comes first, for that would mend what others have left.
+func TestTheProgramOutlivesItsServers(t *testing.T) {
 	for _, servers := range killable(t) {
-		t.Run("servers", func(t *testing.T) {
-			s := newSite(t, of(servers))
-			p := s.startReady(t, 0)
-			f := &failing{run: s.newRun(t, 1<<30, p), servers: servers, p: p, w: newWitness(t, p, p)}
-			f.rest, f.patience = 20*time.Millisecond, giveUp+outage(t, 0)
-			f.begin()
-			f.reach(600)
-			happen(f)
-			began := time.Now()
-			p.ready(t)
-			t.Logf("ready again %v after that, without a restart", time.Since(began).Round(time.Millisecond))
-			f.reach(f.settled.Load() + 300)
-			f.over.Store(true)
-			f.end()
-			f.inspect([]*program{p}, f.w.entries...)
-		})
+		f := newFailing(t, servers)
+		f.through("an index is deleted behind our back", anIndexIsDeleted)
+		f.through("redis is away and comes back empty", redisIsAway)
+		f.through("kafka is killed", kafkaIsKilled)
+		f.through("elasticsearch is away", elasticsearchIsAway)
+		f.through("servers are slow", serversAreSlow)
+		f.through("stores fail in part", storesFailInPart)
+		f.over.Store(true)
+		f.end()
+		f.inspect([]*program{f.p}, f.w.entries...)
 	}
 }
 
@@ -192,69 +214,55 @@ func TestKafkaIsAwayAtTheStart(t *testing.T) {
 	}
 }
 
-func TestKafkaIsKilledUnderLoad(t *testing.T) {
-	fail(t, func(f *failing) {
-		f.foundFirst()
-		began := time.Now()
-		f.without("kafka", outage(f.t, 8*time.Second), func() {
-			f.refusesCommands()
-			f.shows()
-			if time.Since(began) > 4*time.Second {
-				f.unready("the log does not answer")
-			}
-		})
-	})
-}
-
-func TestRedisIsAwayAndComesBackEmpty(t *testing.T) {
-	fail(t, func(f *failing) {
-		f.foundFirst()
-		f.without("redis", outage(f.t, 15*time.Second), func() {
-			f.accepts()
-			f.unavailable(firstCard)
-			f.unavailable("/v1/views/tribe-feed/meanwhile-0")
-			f.unready("redis")
-		})
-		f.stays(firstCard, `"name":"Meanwhile"`)
-	})
-}
-
-func TestElasticsearchIsAway(t *testing.T) {
-	fail(t, func(f *failing) {
-		f.foundFirst()
-		f.without("elasticsearch", outage(f.t, 15*time.Second), func() {
-			f.accepts()
-			f.unavailable("/v1/views/search?q=meanwhile")
-			f.unready("elasticsearch")
-			f.shows()
-		})
-		f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
-	})
-}
-
-func TestAnIndexIsDeletedBehindOurBack(t *testing.T) {
-	fail(t, func(f *failing) {
-		f.foundFirst()
-		if _, err := elastic(f.t.Context(), http.MethodDelete, f.site.search+"/"+f.site.index(), ""); err != nil {
-			f.t.Fatal(err)
+func kafkaIsKilled(f *failing) {
+	began := time.Now()
+	f.without("kafka", outage(f.t, 8*time.Second), func() {
+		f.refusesCommands()
+		f.shows()
+		if time.Since(began) > 4*time.Second {
+			f.unready("the log does not answer")
 		}
+	})
+}
+
+func redisIsAway(f *failing) {
+	f.without("redis", outage(f.t, 15*time.Second), func() {
 		f.accepts()
-		time.Sleep(noticed)
-		f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
+		f.unavailable(firstCard)
+		f.unavailable("/v1/views/tribe-feed/meanwhile-0")
+		f.unready("redis")
 	})
+	f.stays(firstCard, `"name":"Meanwhile"`)
 }
 
-func TestServersAreSlow(t *testing.T) {
-	fail(t, func(f *failing) {
-		f.servers.slow(100 * time.Millisecond)
-		defer f.servers.slow(0)
-		before, began := f.settled.Load(), time.Now()
-		for range 5 {
-			f.accepts()
-		}
-		time.Sleep(max(0, 8*time.Second-time.Since(began)))
-		if n := f.settled.Load() - before; n < 100 {
-			f.t.Errorf("%d commands were answered in %v", n, time.Since(began))
-		}
+func elasticsearchIsAway(f *failing) {
+	f.without("elasticsearch", outage(f.t, 15*time.Second), func() {
+		f.accepts()
+		f.unavailable("/v1/views/search?q=meanwhile")
+		f.unready("elasticsearch")
+		f.shows()
 	})
+	f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
+}
+
+func anIndexIsDeleted(f *failing) {
+	if _, err := elastic(f.t.Context(), http.MethodDelete, f.site.search+"/"+f.site.index(), ""); err != nil {
+		f.t.Fatal(err)
+	}
+	f.accepts()
+	time.Sleep(noticed)
+	f.stays("/v1/views/search?q=meanwhile", `"meanwhile-0"`)
+}
+
+func serversAreSlow(f *failing) {
+	f.servers.slow(100 * time.Millisecond)
+	defer f.servers.slow(0)
+	before, began := f.settled.Load(), time.Now()
+	for range 5 {
+		f.accepts()
+	}
+	time.Sleep(max(0, 8*time.Second-time.Since(began)))
+	if n := f.settled.Load() - before; n < 100 {
+		f.t.Errorf("%d commands were answered in %v", n, time.Since(began))
+	}
 }
