@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/cluster/control"
@@ -22,16 +24,18 @@ const (
 	markPause      = 20 * time.Millisecond // between two looks at whether it is
 	cutTries       = 8                     // until they are
 	partTries      = 3                     // a part that was disturbed while it was read is compared again
+	heldAtOnce     = 3                     // partitions, each by a cut of its own: stores answer slowly rather than little
 )
 
 // errMoved says that a part was not where it was held.
 var errMoved = errors.New("a generation moved while it was compared, as after a failure; compare again")
 
 // Compare says whether a generation of a view holds what the one that is read does. Both
-// are held at one place of the log while they are walked, one partition after another
-// where no shuffle lies between, all at once where one does; no query with a
-// Min-Position waits longer than that takes. It holds two pages of documents at a time.
-// One comparison runs at a time in a process. Errors: ErrUnknown, *GenerationError while the generation is being
+// are held at one place of the log while they are walked: each partition for as long as
+// its own two parts take, three at a time, where no shuffle lies between, all until the
+// last is walked where one does; no query with a Min-Position waits longer than that
+// takes. It holds six pages of documents at a time. One comparison runs at a time in a
+// process. Errors: ErrUnknown, *GenerationError while the generation is being
 // filled, is retired, cannot be followed or is itself the one that is read,
 // *UnavailableError.
 func (a *App) Compare(ctx context.Context, view string, number int) (Comparison, error) {
@@ -68,12 +72,8 @@ type comparer struct {
 	k     *kept
 	sides [2]side // of the generation that is read, and of the other
 
-	mu      sync.Mutex // guards cut and renewed, which both walks renew
-	cut     control.Cut
-	renewed time.Time
-
-	at    map[int32]int64 // where each partition was compared
-	found []Difference
+	mu   sync.Mutex
+	done []*holding // by place among what is held; nil: not compared yet
 }
 
 // side is one of two generations that are compared.
@@ -81,9 +81,6 @@ type side struct {
 	f     *following
 	g     view.Generation
 	store view.Store
-	all   *content
-
-	parked map[int32]int // keys that it holds back, by partition
 }
 
 func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
@@ -99,7 +96,7 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 		refused.State, refused.Reason = Reading, "it is the one that others are compared with; name another"
 		return nil, refused
 	}
-	c := &comparer{a: a, p: p, k: k, at: make(map[int32]int64)}
+	c := &comparer{a: a, p: p, k: k}
 	for i, n := range []int{l.Read, number} {
 		f := k.generation(n)
 		switch {
@@ -116,7 +113,7 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 		if refused.Reason != "" {
 			return nil, refused
 		}
-		c.sides[i] = side{f: f, g: view.Generation{App: a.cfg.App, View: k.name, Number: n}, store: p.Documents, all: newContent(), parked: make(map[int32]int)}
+		c.sides[i] = side{f: f, g: view.Generation{App: a.cfg.App, View: k.name, Number: n}, store: p.Documents}
 		if f.view.Kind == Search {
 			c.sides[i].store = p.Search
 		}
@@ -124,114 +121,174 @@ func (a *App) comparer(p *process, k *kept, number int) (*comparer, error) {
 	return c, nil
 }
 
+// result joins what was found, the first differences of the first partitions that differ.
 func (c *comparer) result() Comparison {
-	read, other := c.sides[0].all, c.sides[1].all
-	out := Comparison{Documents: [2]int64{read.documents, other.documents}, Entries: [2]int64{read.entries, other.entries},
-		Digests: [2]string{read.String(), other.String()}, Positions: eventlog.NewPositions(), Differences: c.found}
-	for i := range c.sides {
-		for _, keys := range c.sides[i].parked {
-			out.Parked[i] += keys
+	read, other := newContent(), newContent()
+	out := Comparison{Positions: eventlog.NewPositions()}
+	for _, h := range c.done {
+		read.join(h.all[0])
+		other.join(h.all[1])
+		for i := range h.parked {
+			for _, keys := range h.parked[i] {
+				out.Parked[i] += keys
+			}
 		}
+		for n, next := range h.at {
+			if next > 0 {
+				out.Positions.Offsets[n] = next - 1
+			}
+		}
+		out.Differences = append(out.Differences, h.found[:min(len(h.found), maxDifferences-len(out.Differences))]...)
 	}
+	slices.SortStableFunc(out.Differences, func(a, b Difference) int { return strings.Compare(a.Key, b.Key) })
+	out.Documents, out.Entries = [2]int64{read.documents, other.documents}, [2]int64{read.entries, other.entries}
+	out.Digests = [2]string{read.String(), other.String()}
 	if read.same(other) {
 		out.Differences = nil // what lies in another partition is no difference
 		out.Equal = out.Parked[1] == 0
-	}
-	for n, next := range c.at {
-		if next > 0 {
-			out.Positions.Offsets[n] = next - 1
-		}
 	}
 	return out
 }
 
 // compare goes through the partitions, each held by itself, or all at once where a part
-// is made of the events of all.
+// is made of the events of all. It ends with the first error.
 func (c *comparer) compare(ctx context.Context) error {
-	defer c.release(ctx)
 	partitions := all(c.a.cfg.Partitions)
-	if c.sides[0].f.fills == nil && c.sides[1].f.fills == nil {
-		for _, n := range partitions {
-			if err := c.held(ctx, []int32{n}); err != nil {
-				return err
-			}
-		}
-		return nil
+	if c.sides[0].f.fills != nil || c.sides[1].f.fills != nil {
+		c.done = make([]*holding, 1)
+		return c.held(ctx, 0, partitions)
 	}
-	return c.held(ctx, partitions)
+	c.done = make([]*holding, len(partitions))
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var next atomic.Int32
+	var work sync.WaitGroup
+	for range heldAtOnce {
+		work.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(partitions) {
+					return
+				}
+				if err := c.held(ctx, i, partitions[i:i+1]); err != nil {
+					end(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	return context.Cause(ctx)
 }
 
-// held holds partitions of the events and compares what lies in their parts, again
-// where that is disturbed.
-func (c *comparer) held(ctx context.Context, partitions []int32) (err error) {
-	before := slices.Clone(c.found)
+// held holds partitions of the events, the i-th that are held, and compares what lies
+// in their parts, again where that is disturbed.
+func (c *comparer) held(ctx context.Context, i int, partitions []int32) (err error) {
+	h := &holding{comparer: c, room: c.room()}
+	defer h.release(ctx)
 	for range partTries {
-		var parts [][2]*content
-		if err = c.hold(ctx, partitions); err == nil {
-			parts, err = c.parts(ctx, partitions)
+		h.begin()
+		if err = h.hold(ctx, partitions); err == nil {
+			err = h.parts(ctx, partitions)
 		}
 		if err == nil {
-			for _, d := range parts {
-				c.sides[0].all.join(d[0])
-				c.sides[1].all.join(d[1])
-			}
-			return nil
+			c.mu.Lock()
+			c.done[i] = h
+			c.mu.Unlock()
 		}
 		if !errors.Is(err, errMoved) {
 			return err
 		}
-		c.found = slices.Clone(before)
 	}
 	return err
 }
 
+// room returns how many differences are still to be found. What is held first finds
+// first, so that the first ones are found however the parts fall out.
+func (c *comparer) room() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	room := maxDifferences
+	for _, h := range c.done {
+		if h != nil {
+			room -= len(h.found)
+		}
+	}
+	return max(room, 0)
+}
+
+// holding is partitions that one cut holds, from hold to release, and what is found in
+// their parts. Of a single partition the hold lasts for as long as both generations take
+// to stop there and to write what they have folded, and their parts to be read, for which
+// Elasticsearch refreshes: at most for the one refresh under way and one more. What else
+// is held does not lengthen it but by the work that it makes.
+type holding struct {
+	*comparer
+	room int // for differences
+
+	renewing sync.Mutex // guards cut and renewed, which both walks renew
+	cut      control.Cut
+	renewed  time.Time
+
+	at     map[int32]int64  // where each partition is compared
+	parked [2]map[int32]int // keys that a side holds back, by partition
+	all    [2]*content      // of all that is held
+	found  []Difference     // room at most
+}
+
+// begin forgets what was found.
+func (h *holding) begin() {
+	h.at, h.found = make(map[int32]int64), nil
+	for i := range h.all {
+		h.all[i], h.parked[i] = newContent(), make(map[int32]int)
+	}
+}
+
 // parts walks the parts of held partitions.
-func (c *comparer) parts(ctx context.Context, partitions []int32) (list [][2]*content, err error) {
+func (h *holding) parts(ctx context.Context, partitions []int32) (err error) {
 	var marks [2][]int64
-	for i := range c.sides {
-		if marks[i], err = c.marks(ctx, &c.sides[i], partitions); err != nil {
-			return nil, err
+	for i := range h.sides {
+		if marks[i], err = h.marks(ctx, i, partitions); err != nil {
+			return err
 		}
 	}
 	for i, n := range partitions {
-		d, err := c.part(ctx, n, marks[0][i], marks[1][i])
-		if err != nil {
-			return nil, err
+		if err := h.part(ctx, n, marks[0][i], marks[1][i]); err != nil {
+			return err
 		}
-		list = append(list, d)
 	}
-	return list, nil
+	return nil
 }
 
 // marks returns where the parts of held partitions are to be: where the events are
 // held, or at the end of the shuffle, for which it waits.
-func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]int64, error) {
+func (h *holding) marks(ctx context.Context, i int, partitions []int32) ([]int64, error) {
+	s := &h.sides[i]
 	want := make([]int64, len(partitions))
 	for i, n := range partitions {
-		if want[i] = c.at[n]; s.f.fills == nil {
+		if want[i] = h.at[n]; s.f.fills == nil {
 			continue
 		}
-		end, err := c.p.Log.End(ctx, s.f.shuffle, n)
+		end, err := h.p.Log.End(ctx, s.f.shuffle, n)
 		if err != nil {
 			return nil, err
 		}
 		want[i] = end
 	}
-	for deadline := c.a.cfg.Clock.Now().Add(holdWait); s.f.fills != nil; {
+	for deadline := h.a.cfg.Clock.Now().Add(holdWait); s.f.fills != nil; {
 		marks, err := s.store.Marks(ctx, s.g, partitions)
 		if err != nil {
 			return nil, err
 		}
-		if slices.EqualFunc(marks, want, func(m view.Mark, next int64) bool { return m.Next >= next }) && c.counted(s, partitions, want) {
+		if slices.EqualFunc(marks, want, func(m view.Mark, next int64) bool { return m.Next >= next }) && h.counted(i, partitions, want) {
 			break
 		}
-		if err := c.renew(ctx); err != nil {
+		if err := h.renew(ctx); err != nil {
 			return nil, err
 		}
-		if c.a.cfg.Clock.Now().After(deadline) {
+		if h.a.cfg.Clock.Now().After(deadline) {
 			return nil, fmt.Errorf("generation %d has not written what its shuffle holds, or not said what it holds back of it, within %v", s.f.number, holdWait)
 		}
-		if err := clock.Sleep(ctx, c.a.cfg.Clock, markPause); err != nil {
+		if err := clock.Sleep(ctx, h.a.cfg.Clock, markPause); err != nil {
 			return nil, err
 		}
 	}
@@ -240,35 +297,42 @@ func (c *comparer) marks(ctx context.Context, s *side, partitions []int32) ([]in
 
 // counted notes what a side holds back, and reports whether that is known of all that
 // is wanted behind its shuffle.
-func (c *comparer) counted(s *side, partitions []int32, want []int64) (all bool) {
+func (h *holding) counted(side int, partitions []int32, want []int64) (all bool) {
 	all = true
-	c.p.catalogue.See(func(f *control.Fold) {
+	h.p.catalogue.See(func(f *control.Fold) {
 		for i, n := range partitions {
-			h, ok := f.Held(c.cut.ID, s.f.number, n)
-			s.parked[n], all = h.Parked, all && ok && h.Derived >= want[i]
+			at, ok := f.Held(h.cut.ID, h.sides[side].f.number, n)
+			h.parked[side][n], all = at.Parked, all && ok && at.Derived >= want[i]
 		}
 	})
 	return all
 }
 
 // part compares one part, and finds the first differences of those that differ.
-func (c *comparer) part(ctx context.Context, n int32, marks ...int64) (d [2]*content, err error) {
+func (h *holding) part(ctx context.Context, n int32, marks ...int64) error {
+	var d [2]*content
 	var walks sync.WaitGroup
 	var errs [2]error
-	for i := range c.sides {
+	for i := range h.sides {
 		d[i] = newContent()
 		walks.Go(func() {
-			errs[i] = c.walk(ctx, &c.sides[i], n, marks[i], func(page *view.Scanned) (bool, error) {
+			errs[i] = h.walk(ctx, &h.sides[i], n, marks[i], func(page *view.Scanned) (bool, error) {
 				d[i].page(page)
 				return true, nil
 			})
 		})
 	}
 	walks.Wait()
-	if err := errors.Join(errs[:]...); err != nil || d[0].same(d[1]) || len(c.found) == maxDifferences {
-		return d, err
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
 	}
-	return d, c.differ(ctx, n, marks)
+	for i := range d {
+		h.all[i].join(d[i])
+	}
+	if d[0].same(d[1]) || h.full() {
+		return nil
+	}
+	return h.differ(ctx, n, marks)
 }
 
 // Bounds of a page: how many documents are asked for first, and the bytes beyond which
@@ -279,8 +343,8 @@ const (
 )
 
 // walk calls f with the pages of a part, which must be at mark, until it says no.
-func (c *comparer) walk(ctx context.Context, s *side, n int32, mark int64, f func(*view.Scanned) (bool, error)) error {
-	w := &walker{c: c, s: s, n: n, mark: mark, size: firstPage}
+func (h *holding) walk(ctx context.Context, s *side, n int32, mark int64, f func(*view.Scanned) (bool, error)) error {
+	w := &walker{h: h, s: s, n: n, mark: mark, size: firstPage}
 	for {
 		page, err := w.next(ctx)
 		if err != nil || page == nil {
@@ -294,7 +358,7 @@ func (c *comparer) walk(ctx context.Context, s *side, n int32, mark int64, f fun
 
 // walker goes through a part page by page.
 type walker struct {
-	c     *comparer
+	h     *holding
 	s     *side
 	n     int32
 	mark  int64
@@ -310,7 +374,7 @@ func (w *walker) next(ctx context.Context) (*view.Scanned, error) {
 	if w.begun && w.from == "" {
 		return nil, nil
 	}
-	if err := w.c.renew(ctx); err != nil {
+	if err := w.h.renew(ctx); err != nil {
 		return nil, err
 	}
 	within, cancel := context.WithTimeout(ctx, holdWait)

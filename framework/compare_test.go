@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,5 +254,128 @@ func TestMoreDifferencesThanAreShown(t *testing.T) {
 	c, err := app.Compare(t.Context(), "cards", w.rebuilt(app, "cards", 1))
 	if err != nil || c.Equal || len(c.Differences) != 20 || c.Documents != [2]int64{50, 50} {
 		t.Errorf("%d differences, %+v, %v; want 20 of 50", len(c.Differences), c.Documents, err)
+	}
+}
+
+// gated is a store whose scans go on when they are let.
+type gated struct {
+	view.Documents
+	scanned chan int32 // gets the partition of each scan
+	pass    func(ctx context.Context, partition int32) error
+}
+
+func (g *gated) Scan(ctx context.Context, of view.Generation, partition int32, from string, n int) (view.Scanned, error) {
+	g.scanned <- partition
+	if err := g.pass(ctx, partition); err != nil {
+		return view.Scanned{}, err
+	}
+	return g.Documents.Scan(ctx, of, partition, from, n)
+}
+
+// seenWithin asks for what was just counted of a tally, and returns whether it is seen
+// within some time.
+func (w *world) seenWithin(app *framework.App, id string, within time.Duration) bool {
+	w.Helper()
+	res, err := app.Execute(context.Background(), call(id))
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_, err = app.Ask(ctx, "cards", framework.Query{Key: id, Min: eventlog.NewPositions(res.Position)})
+	return err == nil
+}
+
+func TestAPartitionThatIsReadSlowlyKeepsNoOtherHeld(t *testing.T) {
+	w := compareWorld(t)
+	slow := make(chan struct{})
+	g := &gated{Documents: w.stores.Documents, scanned: make(chan int32, 100)}
+	g.pass = func(ctx context.Context, partition int32) error {
+		if partition == 0 {
+			<-slow
+		}
+		return nil
+	}
+	w.stores.Documents = g
+	app, _ := w.up()
+	ids := make([]string, 4) // a tally of each partition
+	for n := 0; n < 40; n++ {
+		id := fmt.Sprint("t", n)
+		ids[eventlog.PartitionOf([]byte("tally/"+id), 4)] = id
+	}
+	w.count(app, 40, 1)
+	number := w.rebuilt(app, "cards", 2)
+	result := make(chan framework.Comparison, 1)
+	go func() {
+		c, err := app.Compare(context.Background(), "cards", number)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- c
+	}()
+	for scans := 0; scans < 8; scans++ { // of two generations, while partition 0 is held
+		select {
+		case <-g.scanned:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%d scans have begun while the first partition's do not end; want all 8", scans)
+		}
+	}
+	for n, id := range ids[1:] {
+		if !w.seenWithin(app, id, 5*time.Second) {
+			t.Errorf("partition %d is held after it was compared", n+1)
+		}
+	}
+	if w.seenWithin(app, ids[0], 100*time.Millisecond) {
+		t.Error("partition 0 is not held while it is compared")
+	}
+	close(slow)
+	if c := <-result; !c.Equal || c.Documents != [2]int64{40, 40} || len(c.Positions.Offsets) != 4 {
+		t.Errorf("%+v; want 40 documents in 4 partitions, all alike", c)
+	}
+	if !w.seenWithin(app, ids[0], 5*time.Second) {
+		t.Error("partition 0 is held after the comparison")
+	}
+}
+
+// TestAComparisonThatFailsHoldsNothing has one partition fail while two others are held.
+func TestAComparisonThatFailsHoldsNothing(t *testing.T) {
+	w := compareWorld(t)
+	g := &gated{Documents: w.stores.Documents, scanned: make(chan int32, 100)}
+	var others atomic.Int32
+	ready := make(chan struct{}) // closed once two others are scanned, of two generations each
+	g.pass = func(ctx context.Context, partition int32) error {
+		if partition == 1 {
+			<-ready
+			return errors.New("as asked")
+		}
+		if others.Add(1) == 4 {
+			close(ready)
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	w.stores.Documents = g
+	app, _ := w.up()
+	w.count(app, 20, 1)
+	number := w.rebuilt(app, "cards", 2)
+	began := time.Now()
+	var unavailable *framework.UnavailableError
+	if _, err := app.Compare(context.Background(), "cards", number); !errors.As(err, &unavailable) || !strings.Contains(err.Error(), "as asked") {
+		t.Errorf("%v; want an UnavailableError that says what failed", err)
+	}
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("it took %v to end the other partitions", d)
+	}
+	partitions := make(map[int32]bool)
+	for len(g.scanned) > 0 {
+		partitions[<-g.scanned] = true
+	}
+	if len(partitions) > 3 {
+		t.Errorf("partitions %v were held at once; want 3 at most", partitions)
+	}
+	for n := range 20 {
+		if id := fmt.Sprint("t", n); !w.seenWithin(app, id, 5*time.Second) {
+			t.Fatalf("%s is held after the comparison", id)
+		}
 	}
 }

@@ -13,39 +13,35 @@ import (
 
 // differ finds what two parts do not agree on, until enough is found: documents by
 // asking the other for each, entries by walking both, which come in order.
-func (c *comparer) differ(ctx context.Context, n int32, marks []int64) error {
-	for i := range c.sides {
-		err := c.walk(ctx, &c.sides[i], n, marks[i], func(page *view.Scanned) (bool, error) {
-			return c.room() && len(page.Entries) == 0, c.lookUp(ctx, n, i, page.Documents)
+func (h *holding) differ(ctx context.Context, n int32, marks []int64) error {
+	for i := range h.sides {
+		err := h.walk(ctx, &h.sides[i], n, marks[i], func(page *view.Scanned) (bool, error) {
+			return !h.full() && len(page.Entries) == 0, h.lookUp(ctx, n, i, page.Documents)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := c.merge(ctx, n, marks); err != nil {
-		return err
-	}
-	slices.SortStableFunc(c.found, func(a, b Difference) int { return strings.Compare(a.Key, b.Key) })
-	return nil
+	return h.merge(ctx, n, marks)
 }
 
-func (c *comparer) room() bool { return len(c.found) < maxDifferences }
+func (h *holding) full() bool { return len(h.found) >= h.room }
 
-func (c *comparer) note(d Difference) {
-	if c.room() {
-		c.found = append(c.found, d)
+func (h *holding) note(d Difference) {
+	if !h.full() {
+		h.found = append(h.found, d)
 	}
 }
 
 // lookUp compares documents of side i with the other's. Of those of the second side
 // only such as the first has not are new.
-func (c *comparer) lookUp(ctx context.Context, n int32, i int, documents []view.Hit) error {
+func (h *holding) lookUp(ctx context.Context, n int32, i int, documents []view.Hit) error {
 	for some := range slices.Chunk(documents, view.MaxPage) {
 		refs := make([]view.Ref, len(some))
 		for j := range some {
 			refs[j] = view.Ref{Partition: n, Key: some[j].Key}
 		}
-		other := &c.sides[1-i]
+		other := &h.sides[1-i]
 		values, err := other.store.Get(ctx, other.g, refs)
 		if err != nil {
 			return err
@@ -53,9 +49,9 @@ func (c *comparer) lookUp(ctx context.Context, n int32, i int, documents []view.
 		for j := range some {
 			switch {
 			case i == 0 && !bytes.Equal(values[j], some[j].Value):
-				c.note(Difference{Key: some[j].Key, Read: shown(some[j].Value), Other: shown(values[j])})
+				h.note(Difference{Key: some[j].Key, Read: shown(some[j].Value), Other: shown(values[j])})
 			case i == 1 && values[j] == nil:
-				c.note(Difference{Key: some[j].Key, Other: shown(some[j].Value)})
+				h.note(Difference{Key: some[j].Key, Other: shown(some[j].Value)})
 			}
 		}
 	}
@@ -90,12 +86,12 @@ func (e *entries) peek(ctx context.Context) (*view.Entry, error) {
 }
 
 // merge walks the entries of both sides.
-func (c *comparer) merge(ctx context.Context, n int32, marks []int64) error {
+func (h *holding) merge(ctx context.Context, n int32, marks []int64) error {
 	var both [2]entries
 	for i := range both {
-		both[i].walker = walker{c: c, s: &c.sides[i], n: n, mark: marks[i], size: firstPage}
+		both[i].walker = walker{h: h, s: &h.sides[i], n: n, mark: marks[i], size: firstPage}
 	}
-	for c.room() {
+	for !h.full() {
 		read, err := both[0].peek(ctx)
 		if err != nil {
 			return err
@@ -113,9 +109,9 @@ func (c *comparer) merge(ctx context.Context, n int32, marks []int64) error {
 		}
 		switch {
 		case order < 0:
-			c.note(Difference{Key: read.Set, Read: shownEntry(read)})
+			h.note(Difference{Key: read.Set, Read: shownEntry(read)})
 		case order > 0:
-			c.note(Difference{Key: other.Set, Other: shownEntry(other)})
+			h.note(Difference{Key: other.Set, Other: shownEntry(other)})
 		}
 	}
 	return nil

@@ -157,6 +157,7 @@ type generation struct {
 	moved   map[int32]place // marks as they were last moved from here, unless that failed since
 	format  int             // of the index, 0 as long as it was not seen
 	refresh *refreshing     // the next refresh, not yet begun
+	running *refreshing     // the one under way
 
 	turn chan struct{} // holds one token while no refresh runs
 }

@@ -11,10 +11,24 @@ import (
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// refreshing is a refresh that calls share: all that came before it began.
+// refreshing is a refresh that calls share: all that came before it began, and later ones
+// that ask for no more than it will show.
 type refreshing struct {
 	done chan struct{}
 	err  error // set before done is closed
+
+	uuid    string          // of the index, set when it begins
+	reached map[int32]int64 // marks that the index is known to have reached then: what lies below them was there before
+}
+
+// wait waits until the refresh is over, or ctx ends.
+func (r *refreshing) wait(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Refresh implements view.Search. Calls that come while one runs share the next.
@@ -40,20 +54,40 @@ func (s *Store) refreshOf(ctx context.Context, g view.Generation) error {
 }
 
 // show lets searches of the index with this uuid see all that was written below some
-// offsets, which its marks have reached. It refreshes unless one that is over has done so.
+// offsets, which its marks have reached. It refreshes unless a refresh has done so, and
+// waits for the one under way if that will.
 func (s *Store) show(ctx context.Context, x *generation, uuid string, below map[int32]int64) error {
-	if x.shows(uuid, below) {
+	shown, r := x.shows(uuid, below)
+	if shown {
 		return nil
 	}
-	return s.refresh(ctx, x)
+	if r == nil {
+		return s.refresh(ctx, x)
+	}
+	return r.wait(ctx)
 }
 
-// shows reports whether searches see all that lies below some offsets.
-func (x *generation) shows(uuid string, below map[int32]int64) bool {
+// shows reports whether searches see all that lies below some offsets, or will once the
+// refresh is over that it returns.
+func (x *generation) shows(uuid string, below map[int32]int64) (shown bool, will *refreshing) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.uuid != uuid {
+		return false, nil
+	}
+	if covers(x.shown, below) {
+		return true, nil
+	}
+	if r := x.running; r != nil && r.uuid == uuid && covers(r.reached, below) {
+		return false, r
+	}
+	return false, nil
+}
+
+// covers reports whether offsets are as great as those below at least.
+func covers(offsets, below map[int32]int64) bool {
 	for p, next := range below {
-		if x.uuid != uuid || x.shown[p] < next {
+		if offsets[p] < next {
 			return false
 		}
 	}
@@ -70,15 +104,23 @@ func (x *generation) seenOf(uuid string) map[int32]int64 {
 	return maps.Clone(x.shown)
 }
 
-// refreshed notes that a refresh is over that began when the index with this uuid had
-// reached some marks.
-func (x *generation) refreshed(uuid string, reached map[int32]int64) {
+// start takes the next refresh for the one under way.
+func (x *generation) start(r *refreshing) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.uuid != uuid {
+	r.uuid, r.reached = x.uuid, maps.Clone(x.reached)
+	x.refresh, x.running = nil, r
+}
+
+// end notes what the refresh under way has shown, unless it failed.
+func (x *generation) end(r *refreshing) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.running = nil
+	if r.err != nil || x.uuid != r.uuid {
 		return
 	}
-	for p, next := range reached {
+	for p, next := range r.reached {
 		x.shown[p] = max(x.shown[p], next)
 	}
 }
@@ -88,12 +130,7 @@ func (s *Store) refresh(ctx context.Context, x *generation) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-r.done:
-		return r.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return r.wait(ctx)
 }
 
 // join returns the refresh that has not begun yet, or starts one, which goes on
@@ -113,13 +150,9 @@ func (s *Store) join(ctx context.Context, x *generation) (*refreshing, error) {
 		defer s.calls.Done()
 		<-x.turn
 		defer func() { x.turn <- struct{}{} }()
-		x.mu.Lock()
-		x.refresh = nil
-		uuid, reached := x.uuid, maps.Clone(x.reached) // what was written below them was there before
-		x.mu.Unlock()
-		if r.err = s.refreshNow(context.WithoutCancel(ctx), x); r.err == nil {
-			x.refreshed(uuid, reached)
-		}
+		x.start(r)
+		r.err = s.refreshNow(context.WithoutCancel(ctx), x)
+		x.end(r)
 		close(r.done)
 	}()
 	return r, nil

@@ -1,8 +1,10 @@
 package esstore_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/view"
 	"github.com/drivetrain-go/drivetrain/framework/view/esstore"
@@ -51,6 +53,60 @@ func TestWhatIsWrittenDuringARefreshNeedsAnother(t *testing.T) {
 	}))
 	k.wantRefreshes(1, 1)
 	k.wantRefreshes(2, 2)
+}
+
+// TestASearchWaitsForTheRefreshThatWillShowWhatItAsksFor asks while a refresh is under way
+// that began when all of that was there; one that asks for more waits for the next.
+func TestASearchWaitsForTheRefreshThatWillShowWhatItAsksFor(t *testing.T) {
+	k := newTask(t)
+	k.must(k.write("a"))
+	began, goOn := make(chan struct{}), make(chan struct{})
+	k.setFault(first("refresh", func(w http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-goOn
+		k.serve(w, r)
+	}))
+	found := make(chan error, 3)
+	find := func(below int64) {
+		hits, err := k.s.Find(t.Context(), posts, view.Query{Size: 1, Shown: map[int32]int64{0: below}})
+		if err == nil && hits.Seen[0] < below {
+			err = fmt.Errorf("it has looked through what lies below %d, and was asked for %d", hits.Seen[0], below)
+		}
+		found <- err
+	}
+	go find(1)
+	<-began
+	k.must(k.write("late"))
+	go find(1)
+	go find(2)
+	select {
+	case err := <-found:
+		t.Errorf("a search did not wait until the refresh was over: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(goOn)
+	for range 3 {
+		k.must(<-found)
+	}
+	k.wantRefreshes(2, 2)
+}
+
+// TestNoRefreshIsMadeForWhatTheOneUnderWayWillShow is the same with none that asks for more.
+func TestNoRefreshIsMadeForWhatTheOneUnderWayWillShow(t *testing.T) {
+	k := newTask(t)
+	k.must(k.write("a"))
+	second := make(chan error, 1)
+	k.setFault(first("refresh", func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			_, err := k.s.Find(t.Context(), posts, view.Query{Size: 1, Shown: map[int32]int64{0: 1}})
+			second <- err
+		}()
+		time.Sleep(50 * time.Millisecond) // until that waits
+		k.serve(w, r)
+	}))
+	k.wantRefreshes(1, 1)
+	k.must(<-second)
+	k.wantRefreshes(1, 1)
 }
 
 func TestARefreshThatFailsShowsNothing(t *testing.T) {
