@@ -112,6 +112,7 @@ func (g *siege) run() {
 	g.atRate(int(number(g.t, "REBUILD_WRITES", fireWrites)), g.act)
 	g.deploy()
 	g.build()
+	g.shadowed()
 	g.compareAndSwitch()
 	g.forced()
 	g.mistaken()
@@ -188,10 +189,10 @@ func (g *siege) build() {
 	g.t.Logf("three generations of %d events were ready %v after they were asked for, at most %d events/s each", g.past.events, took.Round(10*time.Millisecond), g.rate)
 }
 
-// within checks what a rebuild may cost those who read and write meanwhile. Without
-// REBUILD_P99, such as 25ms, only a wait that everybody would notice is too long: a few
-// seconds beside servers that have just started, on two cores for all of them, measure
-// these.
+// within checks what a rebuild may cost those who read and write meanwhile: with
+// REBUILD_P99, such as 25ms, three times what it took before and that at most. Without it
+// either is enough, with a second that everybody would notice: a few seconds beside servers
+// that have just started, on two cores for all of them, measure these.
 func (g *siege) within(idle, busy *phase) {
 	goal := os.Getenv("REBUILD_P99")
 	most, err := time.ParseDuration(cmp.Or(goal, "1s"))
@@ -203,7 +204,8 @@ func (g *siege) within(idle, busy *phase) {
 	compare := func(what string, kinds ...string) (kept bool, said string) {
 		before, meanwhile := idle.p99(kinds...), busy.p99(kinds...)
 		said = fmt.Sprintf("%s: p99 %v, and %v while three views are rebuilt: %.2f of it", what, before.Round(10*time.Microsecond), meanwhile.Round(10*time.Microsecond), float64(meanwhile)/float64(before))
-		return meanwhile <= most && (goal == "" || meanwhile <= 3*before), said
+		short, alike := meanwhile <= most, meanwhile <= 3*before
+		return short && alike || goal == "" && (short || alike), said
 	}
 	for _, kind := range reads {
 		kept, said := compare(kind, kind)
@@ -212,7 +214,7 @@ func (g *siege) within(idle, busy *phase) {
 	for what, kinds := range map[string][]string{"reads": reads, "commands": {"commands"}} {
 		kept, said := compare(what, kinds...)
 		if g.t.Log(said); !kept {
-			g.t.Errorf("%s; want at most %v and, for a goal, 3 x what it was", said, most)
+			g.t.Errorf("%s; want at most %v, and 3 x what it was, of which one is enough without REBUILD_P99", said, most)
 		}
 	}
 }
@@ -345,6 +347,9 @@ func (g *siege) mistaken() {
 	g.enter("a version is mistaken")
 	for view, number := range g.make(4) {
 		if g.thorough() || view == "post-card" {
+			if all := g.shadow(view, number, func(a shadowing) bool { return a.Different > 0 }); all.Different == 0 || len(all.First) == 0 {
+				g.t.Errorf("the mistaken generation %d of %s answers as the one that is read: %+v", number, view, all)
+			}
 			g.differs(g.life(0), view, number)
 		}
 		g.refused(g.life(1), view, number)
