@@ -14,7 +14,7 @@ type shadowing struct {
 }
 
 // shadow has a generation asked all that is asked of a view, until enough came of it in
-// both processes together, for 20 s at most, and returns that.
+// both processes together, for 30 s at most, and returns that.
 func (g *siege) shadow(view string, number int, enough func(shadowing) bool) (all shadowing) {
 	g.t.Helper()
 	path := fmt.Sprintf("/generations/%d/shadow", number)
@@ -28,7 +28,7 @@ func (g *siege) shadow(view string, number int, enough func(shadowing) bool) (al
 			all.Moved, all.Failed, all.Dropped = all.Moved+one.Shadow.Moved, all.Failed+one.Shadow.Failed, all.Dropped+one.Shadow.Dropped
 			all.First = append(all.First, one.Shadow.First...)
 		}
-		if enough(all) || time.Since(began) > 20*time.Second {
+		if enough(all) || time.Since(began) > 30*time.Second {
 			break
 		}
 	}
@@ -43,8 +43,8 @@ func (g *siege) shadow(view string, number int, enough func(shadowing) bool) (al
 func (g *siege) shadowed() {
 	g.enter("both generations are asked")
 	for _, view := range rebuilt {
-		all := g.shadow(view, g.second[view], func(a shadowing) bool { return a.Equal >= 20 })
-		if all.Equal < 20 || all.Different > 0 {
+		all := g.shadow(view, g.second[view], func(a shadowing) bool { return a.Equal >= 10 })
+		if all.Equal < 10 || all.Different > 0 {
 			g.t.Errorf("generation %d of %s, made by a version that makes the same, answers: %+v", g.second[view], view, all)
 		}
 	}
