@@ -49,3 +49,12 @@ func (g *siege) shadowed() {
 		}
 	}
 }
+
+// seenMistaken has a mistaken generation asked what readers ask of the one that is read:
+// its mistake is seen in what it answers.
+func (g *siege) seenMistaken(view string, number int) {
+	all := g.shadow(view, number, func(a shadowing) bool { return a.Different > 0 })
+	if all.Different == 0 || len(all.First) == 0 {
+		g.t.Errorf("the mistaken generation %d of %s answers as the one that is read: %+v", number, view, all)
+	}
+}
