@@ -113,7 +113,7 @@ func TestALogThatLostRecordsIsNotReadOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.put(fetched{}, &kgo.ErrDataLoss{Topic: "a", ConsumedTo: 9, ResetTo: 4})
+	f.put(fetched{}, &kgo.ErrDataLoss{Topic: "a", ConsumedTo: 9, ResetTo: 4}, true)
 	if _, err := r.Next(t.Context()); !errors.Is(err, eventlog.ErrOffset) || !strings.Contains(err.Error(), "lost the records from 4 on") {
 		t.Fatalf("error %v, want ErrOffset that names 4", err)
 	}

@@ -36,12 +36,7 @@ func (l *line) put(p *kgo.FetchPartition) {
 		l.next = p.Records[n-1].Offset + 1
 	}
 	for i, f := range slices.Backward(l.feeds) {
-		full := f.put(got, p.Err)
-		switch {
-		case p.Err != nil, full && len(l.feeds) == 1:
-			f.pause()
-		case full:
-			f.put(fetched{}, errSlow)
+		if f.put(got, p.Err, len(l.feeds) == 1) {
 			l.feeds = slices.Delete(l.feeds, i, i+1)
 		}
 	}
@@ -78,9 +73,10 @@ type fetched struct {
 	shared  bool  // other feeds have the same records
 }
 
-// put adds a fetch, and what is to be told behind it, and reports whether that is enough.
-// It never waits.
-func (f *feed) put(got fetched, err error) (full bool) {
+// put adds a fetch, and what is to be told behind it. A feed with enough has the partition
+// paused if it is alone in its line, else it leaves; after an error the partition is paused
+// in any case. It never waits.
+func (f *feed) put(got fetched, err error, alone bool) (leaves bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ended {
@@ -93,19 +89,16 @@ func (f *feed) put(got fetched, err error) (full bool) {
 		}
 		f.err = err
 	}
-	f.signal()
-	return f.bytes >= f.limit
-}
-
-// pause keeps more of the partition from being fetched until some of it is taken, unless
-// it was taken just now.
-func (f *feed) pause() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if enough := f.bytes >= f.limit || f.err != nil; enough && !f.paused && !f.ended {
+	full := f.bytes >= f.limit
+	switch {
+	case full && !alone && f.err == nil:
+		f.err, leaves = errSlow, true
+	case (full || f.err != nil) && !f.paused:
 		f.paused = true
 		f.slot.client.PauseFetchPartitions(map[string][]int32{f.place.topic: {f.place.part}})
 	}
+	f.signal()
+	return leaves
 }
 
 // waits reports whether nothing is fetched because of this feed.
@@ -129,7 +122,8 @@ func (f *feed) end() {
 	f.ended, f.queue, f.bytes = true, nil, 0
 }
 
-// take returns the next run, or the error that follows the last one, or nothing.
+// take returns the next run, which is not weighed, or the error that follows the last one,
+// or nothing.
 func (f *feed) take() (run fetched, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,7 +132,7 @@ func (f *feed) take() (run fetched, err error) {
 	}
 	head := &f.queue[0]
 	n, size := head.bounded()
-	run = fetched{records: head.records[:n], bytes: size, start: head.start, shared: head.shared}
+	run = fetched{records: head.records[:n], start: head.start, shared: head.shared}
 	head.records = head.records[n:]
 	head.bytes -= size
 	f.bytes -= size
