@@ -114,7 +114,8 @@ func record(n int) eventlog.Record {
 }
 
 // write is a writer: it keeps both views of the story, as far as the last number
-// that it was sent, and says "at N" when both stores have that.
+// that it was sent, and says "at N" when both stores have that. It has the story as far as
+// the first number before it opens a store, which may have that from another writer.
 func write(in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -124,6 +125,13 @@ func write(in io.Reader, out io.Writer) error {
 	}
 	claim := partition.ClaimHeader(partition.Claim{Epoch: 1, Owner: event.ID{1}})
 	if _, err := log.Append(ctx, "events", 0, []eventlog.Record{{Header: claim}}); err != nil {
+		return err
+	}
+	story, numbers := &story{log: log}, bufio.NewScanner(in)
+	if !numbers.Scan() {
+		return numbers.Err()
+	}
+	if err := story.tell(ctx, numbers.Text()); err != nil {
 		return err
 	}
 	client := redisClient()
@@ -141,7 +149,7 @@ func write(in io.Reader, out io.Writer) error {
 	for _, runner := range runners {
 		go func() { ended <- runner.Run(ctx) }()
 	}
-	err = follow(ctx, log, runners, in, out)
+	err = follow(ctx, story, runners, numbers, out)
 	cancel()
 	for range runners {
 		err = errors.Join(err, <-ended)
@@ -149,40 +157,49 @@ func write(in io.Reader, out io.Writer) error {
 	return err
 }
 
-// follow tells the story on, as in says, until there is no more of it.
-func follow(ctx context.Context, log eventlog.Log, runners []*stream.Runner, in io.Reader, out io.Writer) error {
+// story is what of it lies in a writer's log.
+type story struct {
+	log  eventlog.Log
+	have int // events
+}
+
+// tell adds what follows, up to a number.
+func (s *story) tell(ctx context.Context, number string) error {
+	want, err := strconv.Atoi(number)
+	for ; err == nil && s.have < want; s.have++ {
+		_, err = s.log.Append(ctx, "events", 0, []eventlog.Record{record(s.have)})
+	}
+	return err
+}
+
+// follow tells the story on, as the numbers say, until there are no more.
+func follow(ctx context.Context, story *story, runners []*stream.Runner, numbers *bufio.Scanner, out io.Writer) error {
 	wants := make(chan string)
 	go func() {
 		defer close(wants)
-		for lines := bufio.NewScanner(in); lines.Scan(); {
-			wants <- lines.Text()
+		for numbers.Scan() {
+			wants <- numbers.Text()
 		}
 	}()
-	have, said := 0, 0
+	said := 0
 	for {
 		select {
-		case text, more := <-wants:
+		case number, more := <-wants:
 			if !more {
 				return nil
 			}
-			want, err := strconv.Atoi(text)
-			if err != nil {
+			if err := story.tell(ctx, number); err != nil {
 				return err
-			}
-			for ; have < want; have++ {
-				if _, err := log.Append(ctx, "events", 0, []eventlog.Record{record(have)}); err != nil {
-					return err
-				}
 			}
 		case <-time.After(5 * time.Millisecond):
 		}
-		whole, err := at(runners, int64(1+have))
+		whole, err := at(runners, int64(1+story.have))
 		if err != nil {
 			return err
 		}
-		if whole && have > said {
-			said = have
-			fmt.Fprintf(out, "at %d\n", have)
+		if whole && story.have > said {
+			said = story.have
+			fmt.Fprintf(out, "at %d\n", said)
 		}
 	}
 }
