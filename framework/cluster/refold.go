@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
 // Decoder is an Aggregate that decodes events apart from folding them, as
@@ -20,12 +19,12 @@ type Decoder interface {
 	FoldFact(state, fact any) error
 }
 
-// How a history is decoded: so many events together, in pieces that a goroutine
-// takes at a time, by at most so many goroutines.
+// How a history is decoded: in pieces of so many events, by at most so many goroutines,
+// while no more pieces than these are read ahead of what is folded.
 const (
-	decodeTogether = 1024
-	decodePiece    = 64
-	maxDecoders    = 4
+	decodePiece = 64
+	decodeAhead = 16
+	maxDecoders = 4
 )
 
 // refold makes an aggregate's state anew from its events in the log. When the time
@@ -38,31 +37,53 @@ func (o *Owner) refold(ctx context.Context, key []byte, a *aggregate) error {
 	}
 	f := newFetcher(o.cfg.Log, o.cfg.Topic, o.cfg.Partition)
 	defer f.Close()
-	h := newPast(a.kind)
-	for offsets := a.offsets.List(uint64(a.done), a.offsets.Count); len(offsets) > 0; {
-		unread := h.fetch(ctx, f, offsets[:min(len(offsets), decodeTogether)])
-		h.decode()
-		for i := range h.events {
-			if err := h.fold(a.half, &h.events[i]); err != nil {
-				return o.breaks(key, a, offsets[i], err)
+	offsets := a.offsets.List(uint64(a.done), a.offsets.Count)
+	h := newPast(a.kind, len(offsets))
+	defer h.end()
+	var unread error
+	for rest := offsets; ; {
+		if unread == nil && len(rest) > 0 && h.room() {
+			var n int
+			n, unread = h.fetch(ctx, f, rest[:min(len(rest), decodePiece)])
+			rest = rest[n:]
+			continue
+		}
+		p := h.next()
+		if p == nil {
+			break
+		}
+		for i := range p.events {
+			if err := h.fold(a.half, &p.events[i]); err != nil {
+				return o.breaks(key, a, offsets[0], err)
 			}
 			a.done++
+			offsets = offsets[1:]
 		}
-		if unread != nil {
-			return fmt.Errorf("fold %s again: %w", key, unread)
-		}
-		offsets = offsets[len(h.events):]
+		h.folded(p)
+	}
+	if unread != nil {
+		return fmt.Errorf("fold %s again: %w", key, unread)
 	}
 	o.versions.change(a) // so that the next snapshot has the state
 	a.state, a.version, a.half = a.half, a.folded, nil
 	return nil
 }
 
-// past is some events of an aggregate, on their way from the log to its state.
+// past is the events of an aggregate, on their way from the log to its state: a piece
+// is decoded by whoever has time while the next ones are read and those before it folded.
 type past struct {
 	kind    Aggregate
-	decoder Decoder // nil: each is decoded as it is folded
+	decoder Decoder     // nil: each is decoded as it is folded
+	pieces  []*piece    // that were read and not taken yet, in order
+	spare   []*piece    // that were folded
+	begun   chan *piece // those that nobody decodes yet
+	helpers sync.WaitGroup
+}
+
+// piece is some events that are decoded together.
+type piece struct {
 	events  []pastEvent
+	decoded chan struct{} // holds one once they are
 }
 
 type pastEvent struct {
@@ -72,52 +93,94 @@ type pastEvent struct {
 	err  error // of decoding
 }
 
-func newPast(kind Aggregate) *past {
-	h := &past{kind: kind}
-	if runtime.GOMAXPROCS(0) > 1 {
+// newPast begins with so many events. A history of one piece needs no help.
+func newPast(kind Aggregate, events int) *past {
+	h := &past{kind: kind, begun: make(chan *piece, decodeAhead)}
+	processors := runtime.GOMAXPROCS(0)
+	if processors > 1 {
 		h.decoder, _ = kind.(Decoder)
+	}
+	if h.decoder == nil {
+		return h
+	}
+	for range min(processors, maxDecoders, (events+decodePiece-1)/decodePiece) - 1 {
+		h.helpers.Go(func() {
+			for p := range h.begun {
+				h.decode(p)
+			}
+		})
 	}
 	return h
 }
 
-// fetch takes the events at offsets in place of those before. After an error it has
-// those that could be read.
-func (h *past) fetch(ctx context.Context, f *fetcher, offsets []int64) error {
-	h.events = h.events[:0]
-	for _, offset := range offsets {
-		name, data, err := f.fact(ctx, offset)
-		if err != nil {
-			return err
-		}
-		h.events = append(h.events, pastEvent{name: name, data: data})
-	}
-	return nil
+// end ends the helpers.
+func (h *past) end() {
+	close(h.begun)
+	h.helpers.Wait()
 }
 
-// decode decodes all of them, in no order.
-func (h *past) decode() {
+// room reports whether another piece may be read.
+func (h *past) room() bool { return len(h.pieces) < decodeAhead }
+
+// fetch reads the events at offsets as the next piece, and returns how many of them it
+// could read.
+func (h *past) fetch(ctx context.Context, f *fetcher, offsets []int64) (n int, err error) {
+	p := h.empty()
+	for _, offset := range offsets {
+		e := pastEvent{}
+		if e.name, e.data, err = f.fact(ctx, offset); err != nil {
+			break
+		}
+		p.events = append(p.events, e)
+	}
+	if len(p.events) > 0 {
+		h.pieces = append(h.pieces, p)
+		h.begun <- p
+	}
+	return len(p.events), err
+}
+
+// empty returns a piece to be filled.
+func (h *past) empty() *piece {
+	n := len(h.spare)
+	if n == 0 {
+		return &piece{decoded: make(chan struct{}, 1)}
+	}
+	p := h.spare[n-1]
+	h.spare, p.events = h.spare[:n-1], p.events[:0]
+	return p
+}
+
+// folded takes a piece back.
+func (h *past) folded(p *piece) { h.spare = append(h.spare, p) }
+
+// next takes the next piece, once it is decoded; nil: there is none.
+func (h *past) next() *piece {
+	if len(h.pieces) == 0 {
+		return nil
+	}
+	p := h.pieces[0]
+	h.pieces = h.pieces[1:]
+	for {
+		select {
+		case <-p.decoded:
+			return p
+		case other := <-h.begun: // an earlier one, or this
+			h.decode(other)
+		}
+	}
+}
+
+// decode decodes a piece.
+func (h *past) decode(p *piece) {
+	defer func() { p.decoded <- struct{}{} }()
 	if h.decoder == nil {
 		return
 	}
-	var next atomic.Int64
-	work := func() {
-		for {
-			from := int(next.Add(decodePiece)) - decodePiece
-			if from >= len(h.events) {
-				return
-			}
-			for i := from; i < min(from+decodePiece, len(h.events)); i++ {
-				e := &h.events[i]
-				e.fact, e.err = decodeFact(h.decoder, e.name, e.data)
-			}
-		}
+	for i := range p.events {
+		e := &p.events[i]
+		e.fact, e.err = decodeFact(h.decoder, e.name, e.data)
 	}
-	var others sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), maxDecoders, (len(h.events)+decodePiece-1)/decodePiece) - 1 {
-		others.Go(work)
-	}
-	work()
-	others.Wait()
 }
 
 func (h *past) fold(state any, e *pastEvent) error {
