@@ -408,6 +408,11 @@ func (s *sight) known(t *stream.Task) reached {
 	return s.old
 }
 
+// firstLook is how long a query waits for a task that was never seen whole here: who has
+// switched to its generation has seen it whole, and another process learns of that with its
+// next look.
+const firstLook = time.Second
+
 // wait waits until a task has passed an offset, if that is asked for, and returns how it
 // fares then.
 func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int64, asked bool, min eventlog.Positions) (stream.TaskStatus, error) {
@@ -418,13 +423,21 @@ func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int
 			return s, &cluster.UnavailableError{Reason: fmt.Sprintf("view %s has stopped at partition %d", f.view.Name, s.Partition), RetryAfter: time.Minute}
 		case s.Whole() && (!asked || s.Done > offset):
 			return s, nil
-		case !asked:
+		case !asked && (s.Once || !soonWhole(ctx, t)):
 			return s, beingFilled(f.view.Name)
+		case !asked:
+			continue
 		}
 		if err := t.Wait(ctx, offset); err != nil {
 			return s, a.notReached(min)
 		}
 	}
+}
+
+func soonWhole(ctx context.Context, t *stream.Task) bool {
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	return t.Wait(ctx, -1) == nil
 }
 
 func beingFilled(view string) error {

@@ -124,3 +124,31 @@ func TestTwoProcessesSwitchAtOnce(t *testing.T) {
 		t.Errorf("it waited, and read generation %d", answer.Generation)
 	}
 }
+
+// A process that switches to a generation has seen it whole. Another one has not, perhaps,
+// and answers all the same.
+func TestAGenerationIsReadAsSoonAsAnotherProcessHasSwitchedToIt(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.carry(1, 2)
+	a, _ := w.shared(0, 1, 2, 3)
+	b, _ := w.shared()
+	eventually(t, func() bool { return len(a.Unready())+len(b.Unready()) == 0 })
+	ctx := context.Background()
+	if _, err := a.Execute(ctx, call("t0")); err != nil {
+		t.Fatal(err)
+	}
+	for number := 3; number <= 6; number++ {
+		if n, err := a.Rebuild(ctx, "cards", framework.Rebuild{Version: 2}); err != nil || n != number {
+			t.Fatalf("generation %d, %v", n, err)
+		}
+		eventually(t, func() bool {
+			return a.Switch(ctx, "cards", number, framework.Switch{Force: true, Reason: "at once"}) == nil
+		})
+		_, shown := w.ask(a, "t0", eventlog.Positions{})
+		least, _ := shown.Positions.Control()
+		answer, err := b.Ask(ctx, "cards", framework.Query{Key: "t0", Min: eventlog.Positions{}.WithControl(least)})
+		if err != nil || answer.Generation != number {
+			t.Errorf("the other process answers from generation %d, want %d: %v", answer.Generation, number, err)
+		}
+	}
+}

@@ -276,7 +276,6 @@ func (a *attempt) loop() error {
 			if a.encoding() {
 				continue
 			}
-			a.caughtUp()
 			tock = a.cfg.Clock.After(a.patience())
 		}
 		select {

@@ -44,8 +44,9 @@ type Config struct {
 	// counted for each record beside its own: beyond it the task waits. Default 4 MiB.
 	MaxWaiting int
 	// Rate bounds the records a second that each task of a source takes until it has
-	// caught up with its topic once; then it takes what comes. It takes those of a second at
-	// once, 256 at most, so that its stores are written to seldom. Default: no bound.
+	// reached the end that its topic had when it began; then it takes what comes. It takes those of a second at
+	// once, 256 at most, so that its stores are written to seldom. Tasks with a rate begin
+	// one after the other, within 4 s. Default: no bound.
 	Rate   float64
 	Clock  clock.Clock  // default: the machine's
 	Logger *slog.Logger // default: nowhere

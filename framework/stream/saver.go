@@ -55,7 +55,8 @@ const storeTimeout = 5 * time.Minute
 func newSaver(of cutter, store snapshot.BlobStore, id snapshot.Identity, every time.Duration, clk clock.Clock, logger *slog.Logger) *saver {
 	series := snapshot.NewSeries(store, id, 0)
 	series.Clock = clk
-	return &saver{series: series, of: of, every: every, clock: clk, logger: logger, last: clk.Now()}
+	before := time.Duration(phase(id.Operator, id.Partition) * float64(every)) // those that begin together save apart
+	return &saver{series: series, of: of, every: every, clock: clk, logger: logger, last: clk.Now().Add(-before)}
 }
 
 // due reports whether a snapshot is to be begun of what is folded below next.

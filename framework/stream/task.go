@@ -26,7 +26,7 @@ type Task struct {
 
 	marked int64 // what its stores held when they were last heard of
 	opened bool  // they were
-	caught bool  // it has reached the end of its input once: Config.Rate does not hold any more
+	caught bool  // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
 
 	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
 	everParked atomic.Int64            // events
@@ -57,7 +57,8 @@ type TaskStatus struct {
 	Held      bool  // Hold has stopped it at Next, with all that lies below acknowledged
 	Marked    int64 // the mark that its stores are known to have; one that is lower by now has lost something
 
-	Fills int // how often its stores were found to lack what is below the goal
+	Fills int  // how often its stores were found to lack what is below the goal
+	Once  bool // it was whole once, as far as this process has seen
 
 	unsure bool // a call of a store has failed: what it holds shows when it is open again
 }
@@ -92,6 +93,7 @@ func (t *Task) update(f func(*TaskStatus)) {
 	defer t.mu.Unlock()
 	before := t.status
 	f(&t.status)
+	t.status.Once = t.status.Once || t.status.Whole()
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
@@ -157,6 +159,7 @@ func (t *Task) Forget(c chan<- struct{}) { t.moved.Remove(c) }
 // Run works until ctx ends, again after each failure with a growing pause. A
 // failure that cannot pass is logged once and shown in Status.
 func (t *Task) Run(ctx context.Context) {
+	t.stagger(ctx)
 	var pause clock.Backoff
 	log := t.cfg.Logger.With("topology", t.stage.of.Name, "operator", t.stage.name, "partition", t.part)
 	for ctx.Err() == nil {
@@ -249,6 +252,7 @@ func (t *Task) see(ctx context.Context) error {
 		}
 		s.Done, s.Err, s.Final, s.unsure = max(s.Done, mark), nil, false, false
 	})
+	t.caught = t.caught || t.Status().Once
 	return nil
 }
 
