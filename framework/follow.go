@@ -434,6 +434,7 @@ func (a *App) wait(ctx context.Context, f *following, t *stream.Task, offset int
 	}
 }
 
+// soonWhole waits for a task to be whole, firstLook at most, and reports whether it is.
 func soonWhole(ctx context.Context, t *stream.Task) bool {
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()

@@ -29,7 +29,8 @@ type Config struct {
 	// Snapshots keeps copies of the states. Nil: none, and a start folds the topics
 	// from their beginning.
 	Snapshots snapshot.BlobStore
-	// SnapshotEvery is the time between two snapshots of a task; default 10 s.
+	// SnapshotEvery is the time between two snapshots of a task, which begins with a share
+	// of it that its name and partition give; default 10 s.
 	SnapshotEvery time.Duration
 	// TransactEvery is the time between two transactions of a task with
 	// transactional outputs; default 100 ms.
