@@ -44,13 +44,14 @@ func (s *Series) tidy(ctx context.Context, m *manifest) (intact bool) {
 		s.known[m.name()] = s.entry(m.name(), m)
 		err = s.look(ctx, names)
 	}
+	kept := s.kept(m.name())
 	if err == nil {
-		err = s.sweep(ctx, names, m.name())
+		err = s.sweep(ctx, names, kept)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil {
-		s.dropped = nil
+	if s.positions = nil; err == nil {
+		s.dropped, s.positions = nil, s.positionsOf(kept)
 	}
 	s.untidied = err
 	return intact
@@ -100,8 +101,7 @@ func (s *Series) entry(name string, m *manifest) *entry {
 }
 
 // sweep deletes manifests, and then the blobs that no manifest needs.
-func (s *Series) sweep(ctx context.Context, names []string, stored string) error {
-	kept := s.kept(stored)
+func (s *Series) sweep(ctx context.Context, names []string, kept map[string]bool) error {
 	live, doomed, certain := make(map[string]bool), make(map[string]bool), true
 	for name, e := range s.known {
 		mark := doomed
@@ -168,6 +168,27 @@ func (s *Series) kept(stored string) map[string]bool {
 		}
 	}
 	return kept
+}
+
+// positionsOf returns where the snapshots lead to that are kept, nil if too few of them
+// are of this identity.
+func (s *Series) positionsOf(kept map[string]bool) (positions []int64) {
+	mine := 0
+	for name, e := range s.known { // another series may have deleted the one just stored
+		if !kept[name] {
+			continue
+		}
+		position, _, _ := parseManifestName(name)
+		positions = append(positions, position)
+		if e.state == own {
+			mine++
+		}
+	}
+	if mine < s.keep {
+		return nil
+	}
+	slices.Sort(positions)
+	return positions
 }
 
 // within reports whether id is not older than age, by this process's clock.

@@ -33,13 +33,14 @@ type Series struct {
 	prefix string
 	known  map[string]*entry // manifests seen by tidy, by name; used by the Writer that commits
 
-	mu       sync.Mutex
-	self     event.ID  // who wrote what this series commits
-	busy     bool      // a Writer is open, or Restore runs
-	chain    []blobRef // what the next delta builds on; empty: the next one is full
-	last     int64     // position that chain leads to; used by the Writer that is open
-	dropped  []string  // blobs that no manifest will name
-	untidied error
+	mu        sync.Mutex
+	self      event.ID  // who wrote what this series commits
+	busy      bool      // a Writer is open, or Restore runs
+	chain     []blobRef // what the next delta builds on; empty: the next one is full
+	last      int64     // position that chain leads to; used by the Writer that is open
+	dropped   []string  // blobs that no manifest will name
+	positions []int64   // what Kept returns
+	untidied  error
 }
 
 // NewSeries returns the series of id's snapshots in store. Nothing is read or
@@ -81,6 +82,16 @@ func (s *Series) Untidied() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.untidied
+}
+
+// Kept returns the positions of all snapshots that the last Commit left, whoever's they
+// are, in order. A restore needs nothing of the log below the first. It returns nil
+// while fewer than keep of them are of this identity, and where the Commit could not
+// look, or there was none yet.
+func (s *Series) Kept() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.positions
 }
 
 // Begin starts a snapshot: a full one if full is set, or if there is nothing that

@@ -107,6 +107,37 @@ func TestRetentionKeepsTheNewestAndWhatTheyName(t *testing.T) {
 	}
 }
 
+func TestItSaysWhereTheKeptSnapshotsLeadTo(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	changed := identity
+	changed.State = "order{lines,total}"
+	former, other, k := newTask(t, store, changed, clock), newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+	wantKept := func(k *task, want ...int64) {
+		t.Helper()
+		if got := k.Kept(); !slices.Equal(got, want) {
+			t.Errorf("kept are %v, want %v", got, want)
+		}
+	}
+	former.grow("a", true)
+	other.grow("bb", true)
+	wantKept(other) // one of its own is too few
+	k.resume("bb")
+	wantKept(k)
+	k.grow("bb", false)
+	wantKept(k, 1, 2, 4)
+	k.grow("b", false)
+	wantKept(k, 1, 2, 4, 5) // the other process may still be writing
+	clock.move(61 * time.Minute)
+	k.grow("b", false)
+	wantKept(k, 1, 5, 6) // one of another program stays for a day
+	clock.move(24 * time.Hour)
+	k.grow("b", false)
+	wantKept(k, 6, 7)
+	late := other
+	late.grow("", true)
+	wantKept(late, 2, 6, 7)
+}
+
 func TestBlobsWithoutAManifestAreDeletedOnceTheyAreOld(t *testing.T) {
 	store, clock := snapshot.Memory(), newClock(1)
 	other := newTask(t, store, identity, clock)

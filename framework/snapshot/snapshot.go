@@ -14,7 +14,8 @@
 //	err = w.Commit(ctx, position, head)
 //
 // A snapshot is never the truth: one that is lost, damaged or of another program
-// costs time, for the log is folded instead. So whatever does not fit is refused,
+// costs time, for the log is folded instead, unless the owner has let that forget what
+// all that are kept (see [Series.Kept]) need no more. So whatever does not fit is refused,
 // and said; nothing is repaired or guessed.
 package snapshot
 

@@ -39,6 +39,11 @@ type attempt struct {
 	committing bool
 	progressed time.Time // when progress was last committed
 
+	floors    map[int64]int64 // by a snapshot's position: from where on it needs the shuffle
+	trimming  bool
+	trimmedTo int64 // by this attempt
+	untrimmed bool  // the last try failed
+
 	pace pace
 }
 
@@ -191,6 +196,10 @@ func (a *attempt) restore() error {
 	a.snap = newSnapshots(a)
 	written := a.core.written()
 	fits := func(position int64) bool { return written < 0 || position <= written }
+	start, err := a.start()
+	if err != nil {
+		return err
+	}
 	found, problems, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
 		a.fresh()
 		if err := a.core.restoreHead(head); err != nil {
@@ -202,7 +211,7 @@ func (a *attempt) restore() error {
 			}
 		}
 		a.core.wake()
-		return nil
+		return a.reaches(start)
 	})
 	for _, p := range problems {
 		if errors.Is(p, errRemade) {
@@ -216,6 +225,7 @@ func (a *attempt) restore() error {
 		a.fresh()
 		return a.begin()
 	}
+	a.needs()
 	return nil
 }
 
@@ -232,7 +242,7 @@ func (a *attempt) begin() error {
 	case err != nil:
 		return fmt.Errorf("find the start: %w", err)
 	case start > 0 && !a.stage.foreign:
-		return Final(fmt.Errorf("no snapshot is left, and %s begins at %d@%d: the state cannot be folded anew", a.stage.input(), a.part, start))
+		return a.gone(0, fmt.Errorf("no snapshot is left, and %s begins at %d@%d: the state cannot be folded anew; restore the snapshots, or %s", a.stage.input(), a.part, start, a.remedy()))
 	}
 	if a.core.next = start; start > 0 {
 		return a.trimmed()

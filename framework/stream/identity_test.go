@@ -55,7 +55,13 @@ func (b *bench) send(topic string, part int32, key string, values ...string) {
 // run runs a topology until the returned function ends it.
 func (b *bench) run(t *Topology) (*Runner, func()) {
 	b.Helper()
-	r, err := NewRunner(t, Config{Log: b.log, Snapshots: b.snapshots, SnapshotEvery: 10 * time.Millisecond, TransactEvery: time.Millisecond})
+	return b.runWith(t, Config{SnapshotEvery: 10 * time.Millisecond, TransactEvery: time.Millisecond})
+}
+
+func (b *bench) runWith(t *Topology, cfg Config) (*Runner, func()) {
+	b.Helper()
+	cfg.Log, cfg.Snapshots = b.log, b.snapshots
+	r, err := NewRunner(t, cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -221,7 +227,7 @@ func TestAnEndBelowTheTaskStopsIt(t *testing.T) {
 	b.stored("in", 3)
 	stop()
 	b.send("in", 0, "k", "8", "16")
-	log.Trim("in", 0, 4) // 8 was never read
+	trim(t, log, "in", 0, 4) // 8 was never read
 	r, stop := b.run(totals(1, true, Plain))
 	defer stop()
 	if err := b.stopped(r, "in"); !errors.Is(err, eventlog.ErrOffset) || !strings.Contains(err.Error(), "topic in has lost records: the task is at 0@3") {
@@ -300,7 +306,7 @@ func TestAnotherFileBehindSnapshotsIsRefused(t *testing.T) {
 func TestAFirstStartOnATopicWithoutItsBeginningGoesOn(t *testing.T) {
 	b, log := memBench(t, totalTopics)
 	b.send("in", 0, "k", "100", "200", "1")
-	log.Trim("in", 0, 2)
+	trim(t, log, "in", 0, 2)
 	_, stop := b.run(totals(1, true, Plain))
 	b.publishes(log, "sums", "1")
 	stop()
@@ -316,7 +322,7 @@ func TestAFirstStartOnATopicWithoutItsBeginningGoesOn(t *testing.T) {
 func TestTheBeginningIsStoredBeforeAnythingIsWritten(t *testing.T) {
 	b, log := memBench(t, totalTopics)
 	b.send("in", 0, "k", "100", "1", "2")
-	log.Trim("in", 0, 1)
+	trim(t, log, "in", 0, 1)
 	_, stop := b.run(totals(1, true, Plain))
 	b.publishes(log, "sums", "1", "3")
 	stop()
@@ -338,7 +344,7 @@ func TestASourceThatHasLostItsBeginningAndItsSnapshotsStops(t *testing.T) {
 	b.publishes(log, "sums", "1", "15", "3", "7")
 	stop()
 	b.snapshots = snapshot.Memory()
-	log.Trim("in", 0, 2)
+	trim(t, log, "in", 0, 2)
 	b.send("in", 0, "k", "16")
 	r, stop := b.run(totals(1, true, Plain))
 	err := b.stopped(r, "in")
@@ -360,7 +366,7 @@ func TestASourceIsNotTakenForAnother(t *testing.T) {
 	stop()
 	b.snapshots = snapshot.Memory()
 	b.send("in", 0, "k", "100", "2")
-	log.Trim("in", 0, 1)
+	trim(t, log, "in", 0, 1)
 	_, stop = b.run(totals(1, true, Plain))
 	defer stop()
 	b.publishes(log, "sums", "1", "3")
@@ -394,5 +400,13 @@ func TestARaisedVersionPublishesAllAnewBesideTheOldOne(t *testing.T) {
 				t.Errorf("records by version: %v", versions)
 			}
 		})
+	}
+}
+
+// trim deletes the records of a partition below an offset.
+func trim(t *testing.T, log eventlog.Trimmer, topic string, part int32, below int64) {
+	t.Helper()
+	if err := log.Trim(t.Context(), topic, part, below); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -34,7 +34,7 @@ func (s *Simulation) misfortune() {
 	case 4, 5:
 		s.forge()
 	case 6:
-		if t := s.anyTask(); len(t.stored) > 0 {
+		if t := s.anyTask(); len(t.stored) > 0 && t.spare(t.stored) {
 			t.stored[len(t.stored)-1].damaged = true
 		}
 	default:

@@ -46,6 +46,8 @@ const (
 	plantRuledTwice                  // a ruling is obeyed whatever event it is about
 	plantNewestFirst                 // what is parked is folded again in another order
 	plantParkedTimers                // a timer of a parked key fires
+	plantTrimNewest                  // a shuffle is trimmed behind the newest snapshot, not the oldest that is kept
+	plantTrimParked                  // a shuffle forgets what is parked
 )
 
 // takes reports whether a record that is void for a reason is taken all the same.

@@ -42,6 +42,7 @@ var bugs = []struct {
 	{"arrival", plantArrival, 20},
 	{"former-writer", plantLax, 20},
 	{"ahead-of-store", plantAheadOfStore, 20},
+	{"trimmed-behind-the-newest", plantTrimNewest, 20},
 }
 
 // TestPlanted plants one bug at a time and prints at which seed the simulation

@@ -32,6 +32,12 @@ type Config struct {
 	// SnapshotEvery is the time between two snapshots of a task, which begins with a share
 	// of it that its name and partition give; default 10 s.
 	SnapshotEvery time.Duration
+	// KeepShuffles keeps what was ever written to shuffles, so that it can be folded again
+	// without snapshots. Default: a task whose stage fills no store lets its shuffle forget
+	// what none of its kept snapshots needs, once there are two, where the log is an
+	// eventlog.Trimmer; without them, should they be lost, the topology must be folded anew,
+	// under another Version.
+	KeepShuffles bool
 	// TransactEvery is the time between two transactions of a task with
 	// transactional outputs; default 100 ms.
 	TransactEvery time.Duration

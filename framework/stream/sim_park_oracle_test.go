@@ -345,6 +345,9 @@ func (o *parkOracle) judge(s *Simulation, store *simStore) []string {
 		said, sums, stage := o.second(p, shuffle[p].feds)
 		held[fmt.Sprintf("groups/%d", p)] = stage.held
 		o.same(fmt.Sprintf("second/%d", p), values(s.logs["second"][p]), said)
+		if len(s.topology.stages[1].stores) == 0 {
+			continue
+		}
 		if got := store.shelves[int32(p)].sums; !maps.Equal(got, sums) {
 			o.fail("the store holds of groups/%d\n%v, want\n%v", p, got, sums)
 		}

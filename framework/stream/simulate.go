@@ -52,6 +52,8 @@ type SimulationConfig struct {
 	Nodes  int            // processes; default 3
 	// Faults is how often something goes wrong: 0 never, 1 often.
 	Faults float64
+	// KeepShuffles is as of Config.
+	KeepShuffles bool
 }
 
 type input struct {
@@ -73,11 +75,13 @@ type simTask struct {
 	stored []stored // snapshots, oldest first
 	epoch  int      // of its transactional name
 	offset int64    // committed in transactions; -1: none
+	begins int64    // its shuffle, as it was trimmed
 }
 
 // stored is a snapshot that can be restored.
 type stored struct {
 	next    int64 // its position
+	floor   int64 // from where on it needs the input
 	head    []byte
 	blobs   [][]byte
 	damaged bool // its checksum will say so
@@ -120,6 +124,7 @@ type simCut struct {
 	buf     *bytes.Buffer
 	full    bool
 	next    int64 // its position
+	floor   int64
 	head    []byte
 	ticket  ticket
 	encoded bool
@@ -283,6 +288,7 @@ func (s *Simulation) start(t *simTask) {
 	if !s.openStores(l) {
 		return
 	}
+	l.guard()
 	stored := s.left(t, l.core.written())
 	if len(stored) > 0 {
 		from := stored[len(stored)-1]
@@ -292,6 +298,8 @@ func (s *Simulation) start(t *simTask) {
 		}
 		l.base = from.blobs
 		s.counts["restore"]++
+	} else {
+		s.lost(t)
 	}
 	if t.stage.transactional() {
 		t.epoch++
@@ -311,11 +319,13 @@ func (s *Simulation) left(t *simTask, written int64) []stored {
 	all := t.stored
 	for len(all) > 0 {
 		switch last := all[len(all)-1]; {
+		case last.floor < t.begins:
+			s.counts["snapshot below the start"]++
 		case written >= 0 && last.next > written && s.planted != plantAheadOfStore:
 			s.counts["snapshot ahead of a store"]++
 		case last.damaged:
 			s.counts["snapshot damaged"]++
-		case s.cfg.Faults > 0 && s.chance(0.2):
+		case s.cfg.Faults > 0 && t.spare(all) && s.chance(0.2):
 			s.counts["snapshot missing"]++
 		default:
 			return all
@@ -382,6 +392,10 @@ func (s *Simulation) act(l *life) {
 }
 
 func (s *Simulation) feed(l *life, n int) bool {
+	if l.core.next < l.task.begins {
+		s.overtaken(l)
+		return true
+	}
 	log := s.logs[l.task.stage.input()][l.task.part]
 	from := min(l.core.next, int64(len(log)))
 	run := log[from:min(from+int64(n), int64(len(log)))]
@@ -398,6 +412,10 @@ func (s *Simulation) feed(l *life, n int) bool {
 // failed takes in that a life cannot go on: it may be that it has only to be careful
 // from now on.
 func (s *Simulation) failed(l *life, err error) {
+	if errors.Is(err, errOvertaken) {
+		s.overtaken(l)
+		return
+	}
 	var unsure *unsureError
 	if !errors.As(err, &unsure) {
 		s.fail(err)
@@ -573,7 +591,7 @@ func (s *Simulation) transact(l *life) bool {
 func (s *Simulation) snapshot(l *life) {
 	c := l.cut
 	if c == nil {
-		c = &simCut{full: len(l.base) == 0 || len(l.base) > 3, buf: &bytes.Buffer{}, ticket: l.core.ticket(), next: l.core.next}
+		c = &simCut{full: len(l.base) == 0 || len(l.base) > 3, buf: &bytes.Buffer{}, ticket: l.core.ticket(), next: l.core.next, floor: l.core.floor()}
 		c.frames = &frames{to: c.buf, planted: s.planted}
 		c.head = l.core.begin(c.full, c.frames)
 		if s.cfg.Faults > 0 && s.chance(0.1) {
@@ -614,9 +632,10 @@ func (s *Simulation) store(l *life, c *simCut) {
 	if s.planted == plantHead {
 		c.head = l.core.head()
 	}
-	l.task.stored = append(l.task.stored, stored{next: c.next, head: c.head, blobs: l.base})
+	l.task.stored = append(l.task.stored, stored{next: c.next, floor: c.floor, head: c.head, blobs: l.base})
 	s.counts["snapshot"]++
 	if l.stray {
 		s.counts["snapshot of a stray"]++
 	}
+	s.trim(l.task)
 }

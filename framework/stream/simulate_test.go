@@ -28,7 +28,7 @@ var simFaults = []string{"append doubled", "append late", "append lost", "append
 	"snapshot ahead of a store", "snapshot not stored", "snapshot slow", "store emptied", "store lost", "task moved", "transaction fenced", "transaction lost", "transaction unanswered", "write late", "write lost", "write unanswered"}
 
 // simMust is what the seeds of a plain run bring about, each at least once.
-var simMust = append([]string{"append", "append slow", "process woken", "restore", "snapshot", "snapshot of a stray", "stray", "transaction",
+var simMust = append([]string{"append", "append slow", "process woken", "restore", "shuffle trimmed", "snapshot", "snapshot of a stray", "stray", "transaction",
 	"verdict duplicate", "verdict foreign", "verdict gap", "verdict other fold", "verdict valid", "write", "write slow", "event kept", "event late total",
 	"event late-clicks", "event late-prices", "event late-sessions", "event late-windows", "event pair", "event published again",
 	"event session anew", "event sliding window anew", "event total window", "event tumbling window"}, simFaults...)
@@ -46,7 +46,7 @@ func simulateSeed(seed uint64, p planted) (r seeds.Report) {
 	}()
 	store := newSimStore(seed)
 	store.lax = p == plantLax
-	s := Simulate(simTopology(store), SimulationConfig{Seed: seed, Topics: simTopics, Nodes: 3 + int(seed%3), Faults: 0.4 + 0.3*float64(seed%3)})
+	s := Simulate(simTopology(store), SimulationConfig{Seed: seed, Topics: simTopics, Nodes: 3 + int(seed%3), Faults: 0.4 + 0.3*float64(seed%3), KeepShuffles: seed%2 == 1})
 	s.planted = p
 	sent := simInput(s, seed)
 	for !s.Done() {

@@ -41,13 +41,18 @@ func (a *attempt) snapshot() error {
 	}
 	if s.of = a.core; s.due(a.core.next) {
 		s.ticket = a.core.ticket()
+		a.needs()
 		s.begin(a.ctx, a.core.next)
 	}
 	if s.now != nil && a.core.covered(s.ticket) && !a.behind(s.now.position) {
 		s.release()
 	}
+	before := s.position
 	if err := s.step(encodeEach); err != nil {
 		return Final(err)
+	}
+	if s.position != before {
+		a.trim()
 	}
 	return nil
 }

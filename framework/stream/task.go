@@ -26,6 +26,7 @@ type Task struct {
 
 	marked int64 // what its stores held when they were last heard of
 	opened bool  // they were
+	missed int64 // at which offset its shuffle had lost what it needs; -1: at none
 	caught bool  // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
 
 	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
@@ -68,7 +69,7 @@ type TaskStatus struct {
 func (s TaskStatus) Whole() bool { return s.Goal >= 0 && s.Done >= s.Goal && !s.unsure }
 
 func newTask(cfg *Config, s *stage, part int32, around shape) *Task {
-	t := &Task{cfg: cfg, stage: s, part: part, around: around,
+	t := &Task{cfg: cfg, stage: s, part: part, around: around, missed: -1,
 		waits: make(chan struct{}, 1), heard: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		status: TaskStatus{Operator: s.name, Partition: part, Goal: -1}}
 	t.hold.Store(-1)

@@ -17,8 +17,6 @@ type OutsideFeatures struct {
 	// partitions; nil: the log has no names for a topic's creations, or no way to
 	// make one anew.
 	Remake func(t *testing.T, log eventlog.Log, topic string)
-	// Trim deletes the records of partition 0 below an offset; nil: there is no way.
-	Trim func(t *testing.T, log eventlog.Log, topic string, below int64)
 	// Times says that At of what is published is kept.
 	Times bool
 }
@@ -176,10 +174,9 @@ func startMoves(o *outside) {
 	wantStart(0)
 	o.publish(topic, 0, lists("", 5, 20))
 	wantStart(0)
-	if o.has.Trim == nil {
-		return
+	if err := o.log.(eventlog.Trimmer).Trim(o.within(patience), topic, 0, 3); err != nil {
+		o.Fatal(err)
 	}
-	o.has.Trim(o.T, o.log, topic, 3)
 	wantStart(3)
 	r, err := o.ReadOutside(topic, 0, 2, true)
 	if err != nil {

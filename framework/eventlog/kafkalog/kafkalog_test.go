@@ -27,6 +27,10 @@ func TestTopicsAreDeleted(t *testing.T) {
 	eventlogtest.Delete(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }
 
+func TestPartitionsAreTrimmed(t *testing.T) {
+	eventlogtest.Trim(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
+}
+
 func TestOffsets(t *testing.T) {
 	eventlogtest.Offsets(t, func(t *testing.T) eventlog.Log { return open(t, kafkalog.Config{Brokers: kafkatest.Brokers(t)}) })
 }

@@ -30,7 +30,6 @@ func TestOutside(t *testing.T) {
 				}
 			}
 		},
-		Trim:  func(t *testing.T, _ eventlog.Log, topic string, below int64) { deleteRecords(t, brokers, topic, below) },
 		Times: true,
 	}, func(t *testing.T) eventlog.Log {
 		brokers = kafkatest.Brokers(t)

@@ -16,6 +16,10 @@ func TestTopicsAreDeleted(t *testing.T) {
 	eventlogtest.Delete(t, func(*testing.T) eventlog.Log { return memlog.New() })
 }
 
+func TestPartitionsAreTrimmed(t *testing.T) {
+	eventlogtest.Trim(t, func(*testing.T) eventlog.Log { return memlog.New() })
+}
+
 func TestOffsets(t *testing.T) {
 	eventlogtest.Offsets(t, func(*testing.T) eventlog.Log { return memlog.New() })
 }

@@ -77,14 +77,23 @@ func (l *Log) Publish(ctx context.Context, topic string, part int32, batch []eve
 	return base, nil
 }
 
-// Trim deletes the records of a partition below an offset, as retention does. An
-// unknown partition, and what lies beyond the end, is left alone.
-func (l *Log) Trim(topic string, part int32, below int64) {
+// Trim implements [eventlog.Trimmer]. No fault befalls it.
+func (l *Log) Trim(ctx context.Context, topic string, part int32, below int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if ps := l.topics[topic]; part >= 0 && int(part) < len(ps) {
-		ps[part].start = max(ps[part].start, min(below, int64(len(ps[part].records))))
+	err := l.reach(ctx, topic, part)
+	if err == nil {
+		p := l.topics[topic][part]
+		if end := int64(len(p.records)); below > end {
+			err = fmt.Errorf("%w: it ends at %d", eventlog.ErrOffset, end)
+		} else {
+			p.start = max(p.start, below)
+		}
 	}
+	if err != nil {
+		return fmt.Errorf("trim %s/%d below %d: %w", topic, part, below, err)
+	}
+	return nil
 }
 
 // Remake deletes a topic with all its records and makes it anew, with another

@@ -12,9 +12,6 @@ import (
 func TestOutside(t *testing.T) {
 	eventlogtest.Outside(t, eventlogtest.OutsideFeatures{
 		Remake: func(_ *testing.T, log eventlog.Log, topic string) { log.(*memlog.Log).Remake(topic) },
-		Trim: func(_ *testing.T, log eventlog.Log, topic string, below int64) {
-			log.(*memlog.Log).Trim(topic, 0, below)
-		},
 	}, func(*testing.T) eventlog.Log { return memlog.New() })
 }
 
