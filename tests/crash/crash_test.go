@@ -358,9 +358,23 @@ func (r *run) compare() {
 	}
 	same(r.T, "sprees", sprees, r.w.sprees())
 	r.Logf("compared: %d sums, %d windows (%d copies), %d sprees (%d copies)", r.total, len(sold), len(soldAll)-len(sold), len(sprees), len(spreesAll)-len(sprees))
+	r.trimmed()
 	if r.Failed() {
 		r.Log(r.said())
 	}
+}
+
+// trimmed finds that the shuffles, all that is not one of the shop's topics, have
+// forgotten something: so that the processes that took over did without that.
+func (r *run) trimmed() {
+	there, written, err := r.b.records(r.Context(), r.prefix, shop.Topics(r.prefix))
+	switch {
+	case err != nil:
+		r.Error(err)
+	case there >= written:
+		r.Errorf("the shuffles hold all %d records that were written to them", written)
+	}
+	r.Logf("the shuffles hold %d of %d records", there, written)
 }
 
 // compareSpent finds each account's sums one after the other, once each.

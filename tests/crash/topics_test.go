@@ -65,6 +65,35 @@ func (b *broker) create(t *testing.T, prefix string) {
 	})
 }
 
+// records returns how many records the topics of a prefix hold, but for some, and how
+// many were written to them.
+func (b *broker) records(ctx context.Context, prefix string, but map[string]int) (there, written int64, err error) {
+	topics, err := b.admin.ListTopics(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	var names []string
+	for _, topic := range topics.Names() {
+		if _, known := but[topic]; !known && strings.HasPrefix(topic, prefix+".") {
+			names = append(names, topic)
+		}
+	}
+	starts, err := b.admin.ListStartOffsets(ctx, names...)
+	if err != nil {
+		return 0, 0, err
+	}
+	ends, err := b.admin.ListEndOffsets(ctx, names...)
+	if err != nil {
+		return 0, 0, err
+	}
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(end.Topic, end.Partition)
+		there, written = there+end.Offset-start.Offset, written+end.Offset
+		err = errors.Join(err, end.Err, start.Err)
+	})
+	return there, written, err
+}
+
 // writer writes the inputs of a world, those of each topic in their order.
 type writer struct {
 	t              *testing.T
