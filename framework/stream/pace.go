@@ -62,7 +62,10 @@ func (a *attempt) slice() int {
 // it. The pace ends where the task has reached its goal: what it lacks then has come since it
 // began, and from here on it may be read.
 func (a *attempt) pay(n int) {
-	if a.caught = a.caught || a.core.next >= a.Status().Goal; !a.paced() {
+	if !a.paced() {
+		return
+	}
+	if a.caught = a.core.next >= a.Status().Goal; a.caught {
 		return
 	}
 	p, now, cost := &a.pace, a.cfg.Clock.Now(), float64(n)/a.cfg.Rate*float64(time.Second)

@@ -11,11 +11,11 @@ import (
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
 
-// paceOf lets a paced task of a partition take records for some time. It returns how many
+// paceOf lets a paced task take records for some time. It returns how many
 // it has taken, and when it began a slice.
-func paceOf(t *testing.T, rate float64, part int32, d time.Duration) (taken int, at []time.Duration) {
+func paceOf(t *testing.T, rate float64, d time.Duration) (taken int, at []time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &attempt{core: &core{}, Task: &Task{cfg: &Config{Rate: rate, Clock: clock.System}, stage: &stage{topic: "events"}, part: part, status: TaskStatus{Goal: 1}}}
+		a := &attempt{core: &core{}, Task: &Task{cfg: &Config{Rate: rate, Clock: clock.System}, stage: &stage{topic: "events"}, status: TaskStatus{Goal: 1}}}
 		for began := time.Now(); time.Since(began) < d; {
 			at = append(at, time.Since(began))
 			n := a.slice()
@@ -31,7 +31,7 @@ func paceOf(t *testing.T, rate float64, part int32, d time.Duration) (taken int,
 
 func TestAPacedTaskTakesASecondsRecordsAtOnceAndNoMoreThanItsRate(t *testing.T) {
 	for rate, most := range map[float64]int{0.5: 31, 62.5: 61, 1280: 301} { // slices in a minute
-		taken, at := paceOf(t, rate, 3, time.Minute)
+		taken, at := paceOf(t, rate, time.Minute)
 		if want := 60 * rate; float64(taken) > want+rate+1 || float64(taken) < 0.95*want-rate {
 			t.Errorf("%d records in a minute at %v a second", taken, rate)
 		}

@@ -52,8 +52,8 @@ type Config struct {
 	MaxWaiting int
 	// Rate bounds the records a second that each task of a source takes until it has
 	// reached the end that its topic had when it began; then it takes what comes. It takes those of a second at
-	// once, 256 at most, so that its stores are written to seldom. Tasks with a rate begin
-	// one after the other, within 4 s. Default: no bound.
+	// once, 256 at most, so that its stores are written to seldom. Tasks whose stores lack
+	// more than 4 s bring begin one after the other, within those. Default: no bound.
 	Rate   float64
 	Clock  clock.Clock  // default: the machine's
 	Logger *slog.Logger // default: nowhere
