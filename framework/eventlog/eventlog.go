@@ -45,7 +45,8 @@ type Log interface {
 	// durable. ErrTooLarge, ErrInvalid, ErrUnknownTopic and ErrClosed say that nothing was
 	// appended. After any other error it is unknown: the batch may be in the
 	// log, may come to be in it later, or never. One that is under way when the
-	// log is closed ends with its true result or an error of unknown outcome.
+	// log is closed ends with its true result or an error of unknown outcome. After
+	// nil batch is the caller's again, but not the bytes that its records hold.
 	Append(ctx context.Context, topic string, partition int32, batch []Record) (base int64, err error)
 	// Read reads a partition from an offset on. One below the first record that
 	// is kept, or beyond the end, is an ErrOffset from the reader's Next; an

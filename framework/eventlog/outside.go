@@ -64,6 +64,7 @@ type Transactions interface {
 	// partition keep their order; records are as in Outside.Publish. Without outputs
 	// the offset alone is set. The group must have no members.
 	//
+	// After nil the outputs' records are the caller's again, as Append's.
 	// An error ends the producer: make a new one under the same name, which settles
 	// what was open, and ask its Committed. Errors that say what is wrong come with
 	// ErrNotCommitted: ErrTooLarge above MaxOutputs, MaxOutputBytes or what a topic

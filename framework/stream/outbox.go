@@ -5,6 +5,7 @@ import (
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 	"github.com/drivetrain-go/drivetrain/framework/partition"
+	"github.com/drivetrain-go/drivetrain/internal/reuse"
 )
 
 // group is one way out of a task: a box for each partition of the topic.
@@ -88,8 +89,8 @@ func (g *group) add(e *emission) {
 func weight(r *eventlog.Record) int { return len(r.Key) + len(r.Header) + len(r.Value) + 100 }
 
 func (b *box) put(r eventlog.Record) {
-	if b.records == nil && b.room > 0 {
-		b.records = make([]eventlog.Record, 0, b.room)
+	if b.records == nil {
+		b.records = emptied.Take(b.room)
 	}
 	b.records = append(b.records, r)
 	b.bytes += weight(&r)
@@ -120,11 +121,18 @@ func (b *box) done() {
 	}
 	b.acked += uint64(b.flight)
 	b.room = b.flight
-	if b.records = b.records[b.flight:]; len(b.records) == 0 {
-		b.records = nil // the log may keep the batch
+	if rest := copy(b.records, b.records[b.flight:]); rest > 0 {
+		clear(b.records[rest:])
+		b.records = b.records[:rest]
+	} else {
+		emptied.Give(b.records)
+		b.records = nil
 	}
 	b.flight = 0
 }
+
+// emptied is what boxes whose records are all acknowledged have left, for others.
+var emptied reuse.Pool[eventlog.Record]
 
 // waiting returns the bytes and records that are not acknowledged.
 func (c *core) waiting() (bytes, records int) {

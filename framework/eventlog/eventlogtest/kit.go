@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,10 +52,20 @@ func (f *fixture) topic(partitions int) string {
 
 func (f *fixture) append(topic string, part int32, batch []eventlog.Record) int64 {
 	f.Helper()
-	base, err := f.log.Append(f.within(patience), topic, part, batch)
+	return f.lent(batch, func(batch []eventlog.Record) (int64, error) {
+		return f.log.Append(f.within(patience), topic, part, batch)
+	})
+}
+
+// lent appends a batch, and takes back what the log must not keep of it.
+func (f *fixture) lent(batch []eventlog.Record, append func([]eventlog.Record) (int64, error)) int64 {
+	f.Helper()
+	batch = slices.Clone(batch)
+	base, err := append(batch)
 	if err != nil {
 		f.Fatalf("append: %v", err)
 	}
+	clear(batch)
 	return base
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -63,8 +64,14 @@ func (d *dealer) transact(log eventlog.Log, name string) eventlog.Transactions {
 
 func (d *dealer) commit(tx eventlog.Transactions, next int64, outputs ...eventlog.Output) {
 	d.Helper()
+	for i := range outputs {
+		outputs[i].Records = slices.Clone(outputs[i].Records)
+	}
 	if err := tx.Commit(d.within(patience), outputs, d.as, d.source, 0, next); err != nil {
 		d.Fatalf("commit %d: %v", next, err)
+	}
+	for _, o := range outputs {
+		clear(o.Records) // the log must not keep them
 	}
 }
 

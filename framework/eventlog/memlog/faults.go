@@ -223,6 +223,7 @@ func (s *store) send(b *pending) {
 	if len(s.underway) == MaxUnderWay {
 		s.deliver(0)
 	}
+	b.batch = slices.Clone(b.batch) // the caller's is not to be kept
 	s.underway = append(s.underway, b)
 }
 

@@ -314,3 +314,22 @@ func TestTooManyUnderWayLetTheOldestLand(t *testing.T) {
 		t.Fatalf("log %q, %d under way", got, len(l.UnderWay()))
 	}
 }
+
+func TestABatchUnderWayIsNotTheCallers(t *testing.T) {
+	log := memlog.New()
+	if err := log.Ensure(t.Context(), eventlog.Topic{Name: "t", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	log.OnAppend(func(string, int32, []eventlog.Record) memlog.Fault { return memlog.Twice })
+	batch := []eventlog.Record{{Key: []byte("a"), Value: []byte("one")}}
+	if _, err := log.Append(t.Context(), "t", 0, batch); err != nil {
+		t.Fatal(err)
+	}
+	clear(batch)
+	log.DeliverAll()
+	for _, r := range log.Records("t", 0) {
+		if string(r.Key) != "a" || string(r.Value) != "one" {
+			t.Errorf("offset %d holds %q: %q", r.Offset, r.Key, r.Value)
+		}
+	}
+}
