@@ -17,6 +17,8 @@
 //	             its window has ended
 //	CPUPROFILE   a file for a profile of the whole run
 //	HEAPPROFILE  a file for a profile of the heap at its end
+//	GOGC         as ever; 200 by default, for so small a heap is collected all the time,
+//	             up to 200 MiB
 package main
 
 import (
@@ -26,6 +28,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -66,6 +69,10 @@ func asked() (j job, err error) {
 }
 
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+		debug.SetMemoryLimit(200 << 20)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := profiled(func() error { return run(ctx, os.Args[1:]) }); err != nil {
