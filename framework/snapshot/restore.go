@@ -20,7 +20,7 @@ const restoreTries = 3
 // One that is damaged, of another identity or format, or refused by load, is
 // passed over for the next older one, and problems names it with the reason:
 // ErrDamaged, ErrForeign, ErrFormat, ErrRefused, or what the store said. If none
-// is left, found is false, and the log is to be folded from its start. An error
+// is left, found is false, and the log is to be folded from its start, if that is there. An error
 // is that of ctx, of listing the snapshots, or ErrBusy.
 //
 // Load gets the head, which is its own, and the blobs, the full one first and then

@@ -51,7 +51,10 @@ func (s *Series) tidy(ctx context.Context, m *manifest) (intact bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.positions = nil; err == nil {
-		s.dropped, s.positions = nil, s.positionsOf(kept)
+		s.dropped = nil
+	}
+	if err == nil && intact {
+		s.positions = s.positionsOf(kept)
 	}
 	s.untidied = err
 	return intact

@@ -86,8 +86,8 @@ func (s *Series) Untidied() error {
 
 // Kept returns the positions of all snapshots that the last Commit left, whoever's they
 // are, in order. A restore needs nothing of the log below the first. It returns nil
-// while fewer than keep of them are of this identity, and where the Commit could not
-// look, or there was none yet.
+// while fewer than keep of them are of this identity, where the Commit could not look or
+// found its own chain broken, and before the first.
 func (s *Series) Kept() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
+	"github.com/drivetrain-go/drivetrain/framework/snapshot"
 )
 
 // attempt is one life of a task, from its restore to its first failure.
@@ -44,7 +47,8 @@ type attempt struct {
 	trimmedTo int64 // by this attempt
 	untrimmed bool  // the last try failed
 
-	pace pace
+	pace   pace
+	stints int // slices folded
 }
 
 // ack is what came of an append, or of a step of something else that ran beside
@@ -223,11 +227,28 @@ func (a *attempt) restore() error {
 	}
 	if !found {
 		a.fresh()
-		return a.begin()
+		return unread(a.begin(), problems)
 	}
 	a.needs()
 	return nil
 }
+
+// unread is the error of a task that cannot begin without a snapshot: where one could not
+// be read, that may pass.
+func unread(err error, problems []error) error {
+	if err == nil {
+		return nil
+	}
+	for _, p := range problems {
+		if !slices.ContainsFunc(refusals, func(known error) bool { return errors.Is(p, known) }) {
+			return fmt.Errorf("%v; a snapshot could not be read: %w", err, p)
+		}
+	}
+	return err
+}
+
+// refusals say that a snapshot cannot be used, now or later.
+var refusals = []error{snapshot.ErrDamaged, snapshot.ErrForeign, snapshot.ErrFormat, snapshot.ErrRefused, snapshot.ErrNotFound}
 
 // begin finds the first record of a topic that is folded from its start.
 func (a *attempt) begin() error {
@@ -242,7 +263,7 @@ func (a *attempt) begin() error {
 	case err != nil:
 		return fmt.Errorf("find the start: %w", err)
 	case start > 0 && !a.stage.foreign:
-		return a.gone(0, fmt.Errorf("no snapshot is left, and %s begins at %d@%d: the state cannot be folded anew; restore the snapshots, or %s", a.stage.input(), a.part, start, a.remedy()))
+		return a.gone(fmt.Errorf("there is no snapshot that can be used, and %s begins at %d@%d: the state cannot be folded anew", a.stage.input(), a.part, start), "snapshots")
 	}
 	if a.core.next = start; start > 0 {
 		return a.trimmed()
@@ -264,6 +285,7 @@ func (a *attempt) loop() error {
 			if err := a.fold(); err != nil {
 				return err
 			}
+			a.yield()
 			continue
 		case len(a.rest) == 0:
 			runs = a.runs
@@ -328,8 +350,21 @@ func (a *attempt) fold() error {
 		a.run = nil
 	}
 	a.update(func(s *TaskStatus) { s.Next = a.core.next })
+	a.missed = time.Time{}
 	a.pay(n)
 	return nil
+}
+
+// stint is how many slices are folded before others are let go first: some milliseconds.
+// The scheduler lets a goroutine go on for ten, which each of those that answer queries, or
+// follow the log, would wait for each task that has much to fold.
+const stint = 4
+
+// yield lets others go first after a stint.
+func (a *attempt) yield() {
+	if a.stints++; a.stints%stint == 0 {
+		runtime.Gosched()
+	}
 }
 
 // full reports whether the outputs must catch up first.

@@ -60,7 +60,7 @@ func (a *attempt) remade(was, is string) error {
 // remedy is what remains when a topic, or a snapshot, is not to be had back. Whatever
 // the task has written under this version is of the old one.
 func (a *attempt) remedy() string {
-	if len(a.stage.outs) == 0 && !a.stage.trims() {
+	if len(a.stage.outs) == 0 && a.stage.topic != "" { // a shuffle may not be whole any more
 		return "delete the task's snapshots, below " + a.identity().Prefix() + ", and empty its stores, which folds what there is now from its beginning"
 	}
 	return "raise Topology.Version (of an intake: give it another Name), which folds what there is now from its beginning"
@@ -91,7 +91,7 @@ func (a *attempt) explain(err error) error {
 	if errors.Is(err, eventlog.ErrUnknownTopic) {
 		return fmt.Errorf("topic %s is gone: %w", a.stage.input(), err)
 	}
-	return a.gone(a.core.next, fmt.Errorf("topic %s has lost records: the task is at %d@%d: %w; restore the topic, or %s", a.stage.input(), a.part, a.core.next, err, a.remedy()))
+	return a.gone(fmt.Errorf("topic %s has lost records: the task is at %d@%d: %w", a.stage.input(), a.part, a.core.next, err), "topic")
 }
 
 // trimmed begins a task on a topic of others whose first records are gone. What it
@@ -111,7 +111,7 @@ func (a *attempt) trimmed() error {
 				return fmt.Errorf("look for what the task has written to shuffle %s: %w", o.name, err)
 			}
 			if wrote {
-				return Final(fmt.Errorf("no snapshot is left, the records of %s below %d@%d are gone, and shuffle %s holds what the task made of them: folded anew, its numbers would be taken for copies; restore a snapshot, or %s",
+				return Final(fmt.Errorf("no snapshot is left, the records of %s below %d@%d are gone, and shuffle %s holds, or held, what the task made of them: folded anew, its numbers would be taken for copies; restore a snapshot, or %s",
 					a.stage.input(), a.part, a.core.next, o.name, a.remedy()))
 			}
 		}

@@ -348,7 +348,7 @@ func TestASourceThatHasLostItsBeginningAndItsSnapshotsStops(t *testing.T) {
 	b.send("in", 0, "k", "16")
 	r, stop := b.run(totals(1, true, Plain))
 	err := b.stopped(r, "in")
-	if !strings.Contains(err.Error(), "shuffle all holds what the task made") || !strings.Contains(err.Error(), "raise Topology.Version") {
+	if !strings.Contains(err.Error(), "shuffle all holds, or held, what the task made") || !strings.Contains(err.Error(), "raise Topology.Version") {
 		t.Errorf("it stopped with %v", err)
 	}
 	stop()

@@ -155,7 +155,7 @@ func TestAnIntakeWithoutSnapshotsStopsOnceItsTopicHasLostWhatItCopied(t *testing
 	b.snapshots = snapshot.Memory()
 	r, stop := b.run(clicksIn.Topology())
 	defer stop()
-	if err := b.stopped(r, "in"); !strings.Contains(err.Error(), "shuffle copy holds what the task made") || !strings.Contains(err.Error(), "another Name") {
+	if err := b.stopped(r, "in"); !strings.Contains(err.Error(), "shuffle copy holds, or held, what the task made") || !strings.Contains(err.Error(), "another Name") {
 		t.Errorf("it stopped with %v", err)
 	}
 	if s := r.Status(); len(s) != 1 {

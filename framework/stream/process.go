@@ -28,7 +28,8 @@ type Process[S, In, Out any] struct {
 	// State is how S is kept in snapshots; default JSON.
 	State Codec[S]
 	// Shape describes what State writes. A snapshot of another one is refused, and the
-	// log folded instead, where Topology.Version does not tell them apart. Optional.
+	// log folded instead if it is whole (see Config.KeepShuffles), where Topology.Version
+	// does not tell them apart. Optional.
 	Shape string
 	// Maps are the states of many entries that the operator uses beside S.
 	Maps []Entries

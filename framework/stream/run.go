@@ -26,8 +26,9 @@ type Config struct {
 	// Instance names the process over restarts, so that a quick one moves no task;
 	// empty: it is new each time.
 	Instance string
-	// Snapshots keeps copies of the states. Nil: none, and a start folds the topics
-	// from their beginning.
+	// Snapshots keeps copies of the states: one store for all processes, which outlives
+	// them, for shuffles are trimmed by it, see KeepShuffles. Nil: none, and a start folds
+	// the topics from their beginning.
 	Snapshots snapshot.BlobStore
 	// SnapshotEvery is the time between two snapshots of a task, which begins with a share
 	// of it that its name and partition give; default 10 s.
@@ -52,8 +53,8 @@ type Config struct {
 	MaxWaiting int
 	// Rate bounds the records a second that each task of a source takes until it has
 	// reached the end that its topic had when it began; then it takes what comes. It takes those of a second at
-	// once, 256 at most, so that its stores are written to seldom. Tasks whose stores lack
-	// more than 4 s bring begin one after the other, within those. Default: no bound.
+	// once, 256 at most, so that its stores are written to seldom. Tasks that lack more than
+	// four seconds' records begin one after the other, within 4 s. Default: no bound.
 	Rate   float64
 	Clock  clock.Clock  // default: the machine's
 	Logger *slog.Logger // default: nowhere

@@ -24,10 +24,10 @@ type Task struct {
 	around shape
 	parts  []storePart // of its stores
 
-	marked int64 // what its stores held when they were last heard of
-	opened bool  // they were
-	missed int64 // at which offset its shuffle had lost what it needs; -1: at none
-	caught bool  // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
+	marked int64     // what its stores held when they were last heard of
+	opened bool      // they were
+	missed time.Time // since when its input lacks what it needs; zero: it does not
+	caught bool      // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
 
 	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
 	everParked atomic.Int64            // events
@@ -69,7 +69,7 @@ type TaskStatus struct {
 func (s TaskStatus) Whole() bool { return s.Goal >= 0 && s.Done >= s.Goal && !s.unsure }
 
 func newTask(cfg *Config, s *stage, part int32, around shape) *Task {
-	t := &Task{cfg: cfg, stage: s, part: part, around: around, missed: -1,
+	t := &Task{cfg: cfg, stage: s, part: part, around: around,
 		waits: make(chan struct{}, 1), heard: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		status: TaskStatus{Operator: s.name, Partition: part, Goal: -1}}
 	t.hold.Store(-1)

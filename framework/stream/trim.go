@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/drivetrain-go/drivetrain/framework/eventlog"
 )
@@ -18,13 +19,20 @@ import (
 // an intake has copied is to stay.
 func (s *stage) trims() bool { return s.topic == "" && !s.unread() && len(s.stores) == 0 }
 
-// trimmer returns what trims the task's shuffle; nil: it is not trimmed.
+// trimmer returns what trims the task's shuffle; nil: it is not to be trimmed.
 func (a *attempt) trimmer() eventlog.Trimmer {
 	log, can := a.cfg.Log.(eventlog.Trimmer)
 	if !can || a.snap == nil || a.cfg.KeepShuffles || !a.stage.trims() {
 		return nil
 	}
 	return log
+}
+
+// trimmable reports whether the task's input may be trimmed: by another process, which
+// need not be configured alike, or once.
+func (a *attempt) trimmable() bool {
+	_, can := a.cfg.Log.(eventlog.Trimmer)
+	return can && a.stage.topic == ""
 }
 
 // floor returns the offset from which on the task reads its input, or may yet: a parked
@@ -43,9 +51,16 @@ func (p *parking) floor(next int64) int64 {
 	return next
 }
 
-// needs notes what a snapshot of now will need.
+// mostFloors is of how many snapshots it is known what they need; there are seldom more
+// than three.
+const mostFloors = 1000
+
+// needs notes what a snapshot of now will need, unless that is its position.
 func (a *attempt) needs() {
-	if a.floors == nil {
+	if a.core.parking == nil {
+		return
+	}
+	if a.floors == nil || len(a.floors) == mostFloors {
 		a.floors = make(map[int64]int64)
 	}
 	a.floors[a.core.next] = a.core.floor()
@@ -60,13 +75,12 @@ func (a *attempt) reaches(start int64) error {
 	return nil
 }
 
-// start returns where a shuffle that is trimmed begins; else 0.
+// start returns where a shuffle begins; 0 where none is ever trimmed.
 func (a *attempt) start() (int64, error) {
-	log := a.trimmer()
-	if log == nil {
+	if !a.trimmable() {
 		return 0, nil
 	}
-	start, err := log.Start(a.ctx, a.stage.input(), a.part)
+	start, err := a.cfg.Log.(eventlog.Trimmer).Start(a.ctx, a.stage.input(), a.part)
 	if err != nil {
 		return 0, fmt.Errorf("find the start: %w", err)
 	}
@@ -110,13 +124,19 @@ func (a *attempt) unneeded() int64 {
 	return below
 }
 
-// gone is the error of a task that needs what its shuffle does not have any more. Once
-// that may pass: a task that was replaced meets it, or one that starts while another is
-// just storing a snapshot and trimming. At the same place again it does not.
-func (a *attempt) gone(at int64, err error) error {
-	if a.trimmer() == nil || a.missed == at {
-		return Final(err)
+// lossLasts is for how long a task may need what its shuffle does not have any more before
+// it stops for good. It passes where the task was replaced meanwhile, or where a snapshot
+// that was just stored does not show everywhere yet. Tests make it shorter.
+var lossLasts = time.Minute
+
+// gone is the error of a task that needs what its input does not have any more.
+func (a *attempt) gone(err error, restore string) error {
+	now := a.cfg.Clock.Now()
+	if a.missed.IsZero() {
+		a.missed = now
 	}
-	a.missed = at
-	return fmt.Errorf("another process may have trimmed it meanwhile, so the task starts anew from the newest snapshot: %v", err)
+	if !a.trimmable() || now.Sub(a.missed) >= lossLasts {
+		return Final(fmt.Errorf("%w; restore the %s, or %s", err, restore, a.remedy()))
+	}
+	return fmt.Errorf("%v: another process may have trimmed it meanwhile, so the task starts anew from the newest snapshot", err)
 }

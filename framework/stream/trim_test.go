@@ -2,6 +2,8 @@ package stream
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +19,8 @@ import (
 )
 
 const totalsShuffle = "totals.all.1"
+
+func init() { lossLasts = 300 * time.Millisecond }
 
 // starts returns where a partition starts.
 func (b *bench) starts(topic string) int64 {
@@ -39,7 +43,11 @@ func (b *bench) grown(log *memlog.Log, from, to int) (sums []string) {
 		}
 		b.send("in", 0, "k", fmt.Sprint(i))
 		b.until("the sum of "+fmt.Sprint(i), func() bool { return len(b.values(log, "sums", 1)) == i })
-		b.stored("all", int64(len(log.Records(totalsShuffle, 0)))+b.starts(totalsShuffle))
+		end, err := log.End(b.Context(), totalsShuffle, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.stored("all", end)
 	}
 	slices.Sort(sums)
 	return sums
@@ -50,14 +58,19 @@ func TestAShuffleForgetsWhatNoSnapshotNeeds(t *testing.T) {
 	_, stop := b.run(totals(1, true, Plain))
 	b.grown(log, 1, 5)
 	b.until("the shuffle to be trimmed", func() bool { return b.starts(totalsShuffle) >= 4 })
-	time.Sleep(50 * time.Millisecond) // no further
+	time.Sleep(50 * time.Millisecond) // were it trimmed further, it would be by now
 	stop()
+	deleted := 0
 	for name := range contents(t, b.snapshots) { // the one before the last must do
 		if strings.Contains(name, "/all/") && strings.Contains(name, fmt.Sprintf("/%019d-", 5)) {
 			if err := b.snapshots.Delete(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
+			deleted++
 		}
+	}
+	if deleted == 0 {
+		t.Fatal("there is no snapshot at 5")
 	}
 	_, stop = b.run(totals(1, true, Plain))
 	want := b.grown(log, 6, 8)
@@ -186,7 +199,7 @@ func TestWithoutItsSnapshotsATrimmedShuffleStopsItsTaskAndSaysWhatHelps(t *testi
 	r, stop := b.run(totals(1, true, Plain))
 	err := b.stopped(r, "all")
 	stop()
-	for _, part := range []string{"no snapshot is left", totalsShuffle, "restore the snapshots", "raise Topology.Version"} {
+	for _, part := range []string{"no snapshot that can be used", totalsShuffle, "restore the snapshots", "raise Topology.Version"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v; want %q in it", err, part)
 		}
@@ -222,7 +235,7 @@ func TestASnapshotBelowTheStartIsPassedOver(t *testing.T) {
 	r, stop := b.runWith(totals(1, true, Plain), Config{Logger: slog.New(slog.NewTextHandler(&said, nil))})
 	why := b.stopped(r, "all")
 	stop()
-	if !strings.Contains(why.Error(), "no snapshot is left") || !strings.Contains(said.String(), "it needs totals.all.1 from offset") {
+	if !strings.Contains(why.Error(), "no snapshot that can be used") || !strings.Contains(said.String(), "it needs totals.all.1 from offset") {
 		t.Errorf("it stopped with %v, having said\n%s", why, said.String())
 	}
 }
@@ -296,4 +309,47 @@ func TestATaskWhoseRecordsAnotherHasTrimmedGoesOnFromANewerSnapshot(t *testing.T
 	if got := b.values(log, "sums", 1); !slices.Equal(got, want) {
 		t.Errorf("published are %q, want %q", got, want)
 	}
+}
+
+// mute is a blob store that cannot read for a while.
+type mute struct {
+	snapshot.BlobStore
+	is atomic.Bool
+}
+
+func (m *mute) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	if m.is.Load() {
+		return nil, errors.New("the store does not answer")
+	}
+	return m.BlobStore.Get(ctx, name)
+}
+
+// However long the blob store cannot be read, the task waits for it.
+func TestATaskWaitsForASnapshotThatCannotBeRead(t *testing.T) {
+	b, log := memBench(t, totalTopics)
+	_, stop := b.run(totals(1, true, Plain))
+	b.grown(log, 1, 5)
+	b.until("the shuffle to be trimmed", func() bool { return b.starts(totalsShuffle) > 0 })
+	stop()
+	store := &mute{BlobStore: b.snapshots}
+	store.is.Store(true)
+	b.snapshots = store
+	r, stop := b.run(totals(1, true, Plain))
+	defer stop()
+	var why string
+	for began := time.Now(); time.Since(began) < 3*lossLasts; time.Sleep(10 * time.Millisecond) {
+		for _, s := range r.Status() {
+			if s.Final {
+				t.Fatalf("%s has stopped for good: %v", s.Operator, s.Err)
+			} else if s.Operator == "all" && s.Err != nil {
+				why = s.Err.Error()
+			}
+		}
+	}
+	if !strings.Contains(why, "the store does not answer") {
+		t.Errorf("it waits as %q", why)
+	}
+	store.is.Store(false)
+	b.send("in", 0, "k", "6")
+	b.until("the sum of 6", func() bool { return len(b.values(log, "sums", 1)) == 6 })
 }

@@ -343,7 +343,7 @@ func (g *siege) shown(view string, number int) (last time.Time, answers int) {
 
 // mistaken lets a version with a mistake be built, which cannot be switched to.
 func (g *siege) mistaken() {
-	g.enter("a version is mistaken")
+	g.enter("a version is mistaken").print(g.t) // what was made meanwhile without a rate
 	for view, number := range g.make(4) {
 		if g.thorough() || view == "post-card" {
 			g.differs(g.life(0), view, number)

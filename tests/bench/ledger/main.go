@@ -17,8 +17,8 @@
 //	             its window has ended
 //	CPUPROFILE   a file for a profile of the whole run
 //	HEAPPROFILE  a file for a profile of the heap at its end
-//	GOGC         as ever; 200 by default, for so small a heap is collected all the time,
-//	             up to 200 MiB
+//	GOGC, GOMEMLIMIT  as ever; where neither is set 200 and 200 MiB, for so small a heap
+//	             is collected all the time
 package main
 
 import (
@@ -69,7 +69,7 @@ func asked() (j job, err error) {
 }
 
 func main() {
-	if os.Getenv("GOGC") == "" {
+	if os.Getenv("GOGC")+os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(200)
 		debug.SetMemoryLimit(200 << 20)
 	}
