@@ -74,7 +74,7 @@ type life struct {
 
 	told atomic.Int64 // the greatest place of the control log that was answered
 	mu   sync.Mutex
-	far  map[string]map[int]map[int]int64 // the greatest positions, by group and generation
+	far  map[string]map[int]map[int]int64 // the greatest positions, by group and sort of answers
 }
 
 // phase is a time whose requests are measured together.
@@ -225,6 +225,7 @@ func (r *request) read(path string, headers ...string) (a answer, ok bool) {
 // the same partitions.
 type query struct {
 	kind, view, path, group string // path is what follows the view's name
+	joins                   bool   // another view is read too, whose generations come and go
 	check                   func(doc []byte, version int) error
 	min                     string // the position that it must have reached; empty: any
 }
@@ -255,14 +256,18 @@ func (r *request) ask(q query) {
 	if err := q.check(a.body, r.made.of(q.view, number)); err != nil {
 		r.failf("%s%s, generation %d, position %s: %v", q.view, q.path, number, position, err)
 	}
+	sort := number // of answers: those of one sort go no further back
+	if q.joins {
+		sort += int(control) << 16
+	}
 	if asked == r.life { // else another process has answered
-		r.follows(q, before[number], at, turn, control, "what was answered before")
+		r.follows(q, before[sort], at, turn, control, "what was answered before")
 	}
 	if q.min != "" {
 		least, turn, _ := positions(q.min)
 		r.follows(q, least, at, turn, control, "Min-Position")
 	}
-	r.life.reach(q.view+"/"+q.group, number, at, control)
+	r.life.reach(q.view+"/"+q.group, sort, at, control)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen[sight{q.view, number}] = time.Now()
@@ -282,7 +287,7 @@ func (f *fire) follows(q query, before, at map[int]int64, turn, control int64, w
 	}
 }
 
-// reached returns the positions that each generation has answered so far to a group,
+// reached returns the positions that answers of each sort have named so far to a group,
 // which nobody changes.
 func (l *life) reached(group string) map[int]map[int]int64 {
 	l.mu.Lock()
@@ -290,20 +295,20 @@ func (l *life) reached(group string) map[int]map[int]int64 {
 	return maps.Clone(l.far[group])
 }
 
-func (l *life) reach(group string, generation int, at map[int]int64, control int64) {
+func (l *life) reach(group string, sort int, at map[int]int64, control int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.far[group] == nil {
 		l.far[group] = make(map[int]map[int]int64)
 	}
-	next := maps.Clone(l.far[group][generation])
+	next := maps.Clone(l.far[group][sort])
 	if next == nil {
 		next = make(map[int]int64)
 	}
 	for n, offset := range at {
 		next[n] = max(next[n], offset)
 	}
-	l.far[group][generation] = next
+	l.far[group][sort] = next
 	l.told.Store(max(l.told.Load(), control))
 }
 

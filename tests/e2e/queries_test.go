@@ -109,7 +109,7 @@ func ranked(doc []byte) ([]rank, error) {
 // feed is the first cards of a tribe's feed, all by the same version of the cards. Their
 // generation may have changed, and with it how far the whole is.
 func (f *fire) feed(tribe string) query {
-	return query{kind: "feed", view: "tribe-feed", path: "/" + tribe + "?limit=10", group: tribe, check: func(doc []byte, _ int) error {
+	return query{kind: "feed", view: "tribe-feed", path: "/" + tribe + "?limit=10", group: tribe, joins: true, check: func(doc []byte, _ int) error {
 		var page struct {
 			Items []postCard `json:"items"`
 		}
