@@ -10,6 +10,6 @@ type Trimmer interface {
 	// starts there already nothing is done. Beyond the end it is ErrOffset, and nothing is
 	// deleted. A log may keep the bytes for a while.
 	Trim(ctx context.Context, topic string, partition int32, below int64) error
-	// Start is as in Lister.
+	// Start returns where a partition starts, as in Lister and Outside.
 	Start(ctx context.Context, topic string, partition int32) (int64, error)
 }

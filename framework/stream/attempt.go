@@ -200,9 +200,12 @@ func (a *attempt) restore() error {
 	a.snap = newSnapshots(a)
 	written := a.core.written()
 	fits := func(position int64) bool { return written < 0 || position <= written }
-	start, err := a.start()
-	if err != nil {
-		return err
+	start := int64(0)
+	if a.trimmable() {
+		var err error
+		if start, err = a.start(); err != nil {
+			return err
+		}
 	}
 	found, problems, err := a.snap.restore(a.ctx, fits, func(head []byte, blobs []io.Reader) error {
 		a.fresh()
@@ -227,15 +230,15 @@ func (a *attempt) restore() error {
 	}
 	if !found {
 		a.fresh()
-		return unread(a.begin(), problems)
+		return orUnreadable(a.begin(), problems)
 	}
 	a.needs()
 	return nil
 }
 
-// unread is the error of a task that cannot begin without a snapshot: where one could not
-// be read, that may pass.
-func unread(err error, problems []error) error {
+// orUnreadable is the error of a task that cannot begin without a snapshot: where one
+// could not be read, that may pass.
+func orUnreadable(err error, problems []error) error {
 	if err == nil {
 		return nil
 	}
@@ -252,16 +255,10 @@ var refusals = []error{snapshot.ErrDamaged, snapshot.ErrForeign, snapshot.ErrFor
 
 // begin finds the first record of a topic that is folded from its start.
 func (a *attempt) begin() error {
-	log, can := a.cfg.Log.(interface {
-		Start(ctx context.Context, topic string, partition int32) (int64, error)
-	})
-	if !can {
-		return nil // it keeps all
-	}
-	start, err := log.Start(a.ctx, a.stage.input(), a.part)
+	start, err := a.start()
 	switch {
 	case err != nil:
-		return fmt.Errorf("find the start: %w", err)
+		return err
 	case start > 0 && !a.stage.foreign:
 		return a.gone(fmt.Errorf("there is no snapshot that can be used, and %s begins at %d@%d: the state cannot be folded anew", a.stage.input(), a.part, start), "snapshots")
 	}
@@ -269,6 +266,21 @@ func (a *attempt) begin() error {
 		return a.trimmed()
 	}
 	return nil
+}
+
+// start returns where the task's input begins: 0 where the log keeps all.
+func (a *attempt) start() (int64, error) {
+	log, can := a.cfg.Log.(interface {
+		Start(ctx context.Context, topic string, partition int32) (int64, error)
+	})
+	if !can {
+		return 0, nil
+	}
+	start, err := log.Start(a.ctx, a.stage.input(), a.part)
+	if err != nil {
+		return 0, fmt.Errorf("find the start: %w", err)
+	}
+	return start, nil
 }
 
 func (a *attempt) loop() error {
@@ -355,7 +367,7 @@ func (a *attempt) fold() error {
 	return nil
 }
 
-// stint is how many slices are folded before others are let go first: some milliseconds.
+// stint is how many slices are folded before others are let go first: a millisecond or two.
 // The scheduler lets a goroutine go on for ten, which each of those that answer queries, or
 // follow the log, would wait for each task that has much to fold.
 const stint = 4

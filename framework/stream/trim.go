@@ -75,18 +75,6 @@ func (a *attempt) reaches(start int64) error {
 	return nil
 }
 
-// start returns where a shuffle begins; 0 where none is ever trimmed.
-func (a *attempt) start() (int64, error) {
-	if !a.trimmable() {
-		return 0, nil
-	}
-	start, err := a.cfg.Log.(eventlog.Trimmer).Start(a.ctx, a.stage.input(), a.part)
-	if err != nil {
-		return 0, fmt.Errorf("find the start: %w", err)
-	}
-	return start, nil
-}
-
 // trim lets the shuffle forget, beside the loop, what no snapshot needs any more.
 func (a *attempt) trim() {
 	log, below := a.trimmer(), a.unneeded()
