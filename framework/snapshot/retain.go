@@ -23,6 +23,7 @@ type entry struct {
 	series event.ID
 	blobs  []string // that it names
 	state  entryState
+	torn   bool // a blob that it names was not listed
 }
 
 type entryState int
@@ -34,30 +35,31 @@ const (
 	broken                    // damaged: likewise
 )
 
-// tidy deletes what is not needed any more now that m has been stored, and
-// reports whether all that m names is there. What prevents it from deleting is
-// kept for Untidied: the snapshot is stored all the same.
-func (s *Series) tidy(ctx context.Context, m *manifest) (intact bool) {
+// tidy deletes what is not needed any more now that m has been stored. What prevents
+// it is kept for Untidied: the snapshot is stored all the same. If another series has
+// deleted what m builds on, m is what is deleted, and the error is ErrChain.
+func (s *Series) tidy(ctx context.Context, m *manifest) error {
 	names, err := s.names(ctx)
-	intact = err != nil || missing(m.chain, names) == nil
 	if err == nil {
+		if torn := missing(m.chain, names); torn != nil {
+			return errors.Join(torn, s.store.Delete(ctx, s.prefix+m.name()))
+		}
 		s.known[m.name()] = s.entry(m.name(), m)
 		err = s.look(ctx, names)
 	}
-	kept := s.kept(m.name())
+	var positions []int64
 	if err == nil {
+		kept := s.kept(m.name())
+		positions = s.positionsOf(kept)
 		err = s.sweep(ctx, names, kept)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.positions = nil; err == nil {
-		s.dropped = nil
-	}
-	if err == nil && intact {
-		s.positions = s.positionsOf(kept)
-	}
 	s.untidied = err
-	return intact
+	if s.positions = nil; err == nil {
+		s.positions, s.dropped = positions, nil
+	}
+	return nil
 }
 
 // look makes known all manifests among names, and forgets those that are gone.
@@ -83,6 +85,9 @@ func (s *Series) look(ctx context.Context, names []string) error {
 		}
 	}
 	maps.DeleteFunc(s.known, func(name string, _ *entry) bool { return !there[name] })
+	for _, e := range s.known {
+		e.torn = slices.ContainsFunc(e.blobs, func(blob string) bool { return !there[blob] })
+	}
 	return nil
 }
 
@@ -150,6 +155,10 @@ func (s *Series) kept(stored string) map[string]bool {
 		if e.state != own {
 			continue
 		}
+		if e.torn { // the list may be older than the blob
+			kept[name] = s.within(young, e.id)
+			continue
+		}
 		mine = append(mine, name)
 		if e.series != s.self && (others == nil || strings.Compare(string(e.id[:]), string(others.id[:])) > 0) {
 			others = e
@@ -178,7 +187,7 @@ func (s *Series) kept(stored string) map[string]bool {
 func (s *Series) positionsOf(kept map[string]bool) (positions []int64) {
 	mine := 0
 	for name, e := range s.known { // another series may have deleted the one just stored
-		if !kept[name] {
+		if !kept[name] || e.torn {
 			continue
 		}
 		position, _, _ := parseManifestName(name)

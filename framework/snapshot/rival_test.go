@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,62 @@ func TestADeltaOnWhatAnotherDeletedIsNotCommitted(t *testing.T) {
 	}
 	if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
 		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+}
+
+func TestASnapshotWhoseBaseIsDeletedWhileItIsStoredIsNotCommitted(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+	slow.grow("0123456789", true)
+	fast.text, fast.written = slow.text, slow.written
+	store.Inject(func(_ context.Context, op snapshot.Op, name string) snapshot.Fault {
+		if op == snapshot.OpPut && strings.HasSuffix(name, ".manifest") {
+			store.Inject(nil)
+			clock.move(2 * time.Hour)
+			for range 3 {
+				fast.grow("ab", true)
+			}
+		}
+		return snapshot.Fault{}
+	})
+	slow.text += "01234567890"
+	if err := slow.snap(false); !errors.Is(err, snapshot.ErrChain) {
+		t.Errorf("a delta on nothing: %v", err)
+	}
+	if !slow.NextFull() {
+		t.Error("the next is not full")
+	}
+	if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
+		t.Errorf("restored %q, %v", r.text, r.problems)
+	}
+}
+
+// TestWhatLacksABlobTakesNobodysPlace has snapshots ahead of all others that cannot
+// be restored.
+func TestWhatLacksABlobTakesNobodysPlace(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	ahead, k := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+	ahead.grow("0123456789", true)
+	ahead.grow("0123456789", false)
+	ahead.grow("0123456789", false)
+	for _, name := range ending(names(t, store, ""), ".full") {
+		if err := store.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 3 {
+		if r := restore(t, newTask(t, store, identity, clock).Series, "01234"); i > 0 && !r.found {
+			t.Errorf("after %d, nothing can be used: %v", i, r.problems)
+		}
+		k.grow(fmt.Sprint(i), true)
+	}
+	if got := k.Kept(); !slices.Equal(got, []int64{2, 3}) {
+		t.Errorf("kept are %v, want 2 and 3", got)
+	}
+	clock.move(2 * time.Hour)
+	k.grow("3", true)
+	if all := ending(names(t, store, ""), ".manifest"); len(all) != 2 {
+		t.Errorf("after two hours there are %q, want the two newest", all)
 	}
 }
 

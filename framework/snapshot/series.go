@@ -51,8 +51,8 @@ type Series struct {
 // committed, wherever it stands; the latest of any other series, while it is not
 // older than an hour, for that may still be writing; those that differ in State
 // or are of another format, for a day, and until there are keep of this one's;
-// damaged ones for an hour. So are blobs that no manifest names, as they may yet
-// get one.
+// damaged ones, and those that lack a blob, for an hour. So are blobs that no
+// manifest names, as they may yet get one.
 func NewSeries(store BlobStore, id Identity, keep int) *Series {
 	if keep <= 0 {
 		keep = 2
@@ -86,8 +86,8 @@ func (s *Series) Untidied() error {
 
 // Kept returns the positions of all snapshots that the last Commit left, whoever's they
 // are, in order. A restore needs nothing of the log below the first. It returns nil
-// while fewer than keep of them are of this identity, where the Commit could not look or
-// found its own chain broken, and before the first.
+// while fewer than keep of them are of this identity, where the Commit could not look,
+// and before the first.
 func (s *Series) Kept() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

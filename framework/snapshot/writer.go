@@ -158,15 +158,14 @@ func (w *Writer) Commit(ctx context.Context, position int64, head []byte) error 
 		return fmt.Errorf("commit snapshot: %w", w.ended)
 	}
 	m, err := w.commit(ctx, position, head)
-	switch {
-	case err != nil:
-		w.end(nil, 0, m == nil)
-		return fmt.Errorf("commit snapshot at %d: %w", position, err)
-	case w.s.tidy(ctx, m):
-		w.end(m.chain, position, false)
-	default:
-		w.end(nil, 0, false)
+	if err == nil {
+		err = w.s.tidy(ctx, m)
 	}
+	if err != nil {
+		w.end(nil, 0, m == nil || errors.Is(err, ErrChain))
+		return fmt.Errorf("commit snapshot at %d: %w", position, err)
+	}
+	w.end(m.chain, position, false)
 	return nil
 }
 
