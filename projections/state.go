@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/drivetrain-go/drivetrain/framework/event"
 	"github.com/drivetrain-go/drivetrain/framework/stream"
 	"github.com/drivetrain-go/drivetrain/internal/packed"
 	"github.com/drivetrain-go/drivetrain/internal/wire"
@@ -30,12 +31,11 @@ var (
 func refolded[D any]() error { return wire.Lossless(reflect.TypeFor[D](), counters...) }
 
 // stateCodec is how snapshots hold a D: as JSON and, if it counts, behind that what
-// its fields count by, in the order of the fields, elements and keys. The zero Codec
-// is JSON alone.
+// its fields count by, in the order of the fields, elements and keys.
 func stateCodec[D any]() stream.Codec[D] {
 	holds := counting(reflect.TypeFor[D]())
 	if !holds[reflect.TypeFor[D]()] {
-		return stream.Codec[D]{}
+		return stream.Of[D](event.JSON)
 	}
 	return stream.Codec[D]{
 		Append: func(b []byte, v *D) ([]byte, error) {

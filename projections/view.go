@@ -205,13 +205,13 @@ func (v *View[D, E]) topology(f framework.Following) *stream.Topology {
 		f.Park = &park
 	}
 	t, facts := v.facts(f)
-	docs, _ := stream.Via(facts, &stream.Process[D, Event[E], *D]{Name: "fold", State: stateCodec[D](), Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
-	stream.Fill(docs, &stream.Store[*D]{
+	docs, _ := stream.Via(facts, &stream.Process[kept[D], Event[E], *kept[D]]{Name: "fold", State: keptCodec[D](), Shape: wire.Shape(reflect.TypeFor[D]()), OnEvent: v.fold()})
+	stream.Fill(docs, &stream.Store[*kept[D]]{
 		Name:         "documents",
 		MostBehind:   mostBehind,
 		WriteTimeout: -1, // a call may write many batches; sink.write bounds each
 		MarkEvery:    f.MarkEvery,
-		Part: func(n int32) stream.Part[*D] {
+		Part: func(n int32) stream.Part[*kept[D]] {
 			d := &documents[D]{of: v.cards(), gone: v.Gone, index: make(map[string]int),
 				sink: sink{store: f.Documents, generation: f.Generation, number: n}}
 			if v.Search != nil {
@@ -238,29 +238,29 @@ func (v *View[D, E]) facts(f framework.Following) (*stream.Topology, *stream.Str
 
 // fold moves the document of an event's key, and hands it on if it has changed.
 // Where documents hold only values, equal ones are not written again.
-func (v *View[D, E]) fold() func(*stream.Context[D, *D], Event[E]) error {
+func (v *View[D, E]) fold() func(*stream.Context[kept[D], *kept[D]], Event[E]) error {
 	if !plain(reflect.TypeFor[D]()) {
-		return func(c *stream.Context[D, *D], e Event[E]) error {
+		return func(c *stream.Context[kept[D], *kept[D]], e Event[E]) error {
 			doc := c.State()
 			if v.Key != nil {
 				e.Key = c.Key()
 			}
-			err := v.move(doc, *doc, e)
+			err := v.move(&doc.value, doc.value, e)
 			c.Emit(doc)
 			return err
 		}
 	}
-	return func(c *stream.Context[D, *D], e Event[E]) error {
+	return func(c *stream.Context[kept[D], *kept[D]], e Event[E]) error {
 		before, known := c.Peek()
 		if v.Key != nil {
 			e.Key = c.Key()
 		}
 		var after D
-		if err := v.move(&after, *before, e); err != nil || known && any(*before) == any(after) {
+		if err := v.move(&after, before.value, e); err != nil || known && any(before.value) == any(after) {
 			return err
 		}
 		doc := c.State()
-		*doc = after
+		doc.value = after
 		c.Emit(doc)
 		return nil
 	}
@@ -304,10 +304,25 @@ type documents[D any] struct {
 	index   map[string]int // of changed, by the engine's key
 }
 
+// kept is a document as the engine keeps it.
+type kept[D any] struct {
+	value D
+	place int // among the changes that wait, when it last was one of them; in no snapshot
+}
+
+// keptCodec is how snapshots hold a document.
+func keptCodec[D any]() stream.Codec[kept[D]] {
+	of := stateCodec[D]()
+	return stream.Codec[kept[D]]{
+		Append: func(b []byte, k *kept[D]) ([]byte, error) { return of.Append(b, &k.value) },
+		Decode: func(data []byte, k *kept[D]) error { return of.Decode(data, &k.value) },
+	}
+}
+
 // change is a document that is to be written as it is when that is done.
 type change[D any] struct {
 	key    string
-	doc    *D
+	doc    *kept[D]
 	offset int64 // of the event that last moved it
 }
 
@@ -328,17 +343,26 @@ func (d *documents[D]) forget() {
 	d.changed = d.changed[:0]
 }
 
-// Put notes that a document has changed.
-func (d *documents[D]) Put(e *stream.Element, doc *D) error {
-	i, known := d.index[string(e.Key)]
+// Put notes that a document has changed. That of a document which waits already is
+// found by its place, but for one that was taken back and has forgotten it.
+func (d *documents[D]) Put(e *stream.Element, doc *kept[D]) error {
+	if doc.place >= len(d.changed) || d.changed[doc.place].doc != doc {
+		doc.place = d.wait(string(e.Key), doc)
+	}
+	d.changed[doc.place].offset = e.Offset
+	return nil
+}
+
+// wait returns the place of a key among the changes.
+func (d *documents[D]) wait(key string, doc *kept[D]) int {
+	i, known := d.index[key]
 	if !known {
-		key := string(e.Key)
 		i = len(d.changed)
 		d.index[key] = i
 		d.changed = append(d.changed, change[D]{key: d.of.moved(key)})
 	}
-	d.changed[i].doc, d.changed[i].offset = doc, e.Offset
-	return nil
+	d.changed[i].doc = doc
+	return i
 }
 
 // Pending returns how many documents have changed.
@@ -382,11 +406,11 @@ func (d *documents[D]) Batch(next int64) (func(context.Context) error, error) {
 
 // add puts a document into a batch and returns its size.
 func (d *documents[D]) add(b *view.Batch, c *change[D]) (int, error) {
-	if d.gone != nil && d.gone(*c.doc) {
+	if d.gone != nil && d.gone(c.doc.value) {
 		b.Deletes = append(b.Deletes, view.Ref{Partition: d.number, Key: c.key, Offset: c.offset})
 		return 0, nil
 	}
-	data, err := json.Marshal(c.doc)
+	data, err := json.Marshal(&c.doc.value)
 	if err == nil && len(data) > view.MaxValue {
 		err = fmt.Errorf("it has %d bytes, at most %d: keep less in it", len(data), view.MaxValue)
 	}

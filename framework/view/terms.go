@@ -1,14 +1,20 @@
 package view
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Terms is what of one field of a document a search store indexes.
@@ -21,65 +27,114 @@ type Terms struct {
 }
 
 // Terms returns what of a document, a JSON object, is indexed. Fields of which nothing is
-// are left out.
+// are left out; of one that is named twice the last counts.
 func (f Fields) Terms(document []byte) (map[string]*Terms, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(document, &object); err != nil {
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	r.reset(document)
+	all, err := r.object(f)
+	if err != nil {
 		return nil, fmt.Errorf("want a JSON object: %w", err)
-	}
-	if object == nil {
-		return nil, errors.New("want a JSON object, not null")
-	}
-	all := make(map[string]*Terms, len(f))
-	for name, kind := range f {
-		t := &Terms{}
-		if err := t.collect(kind, object[name]); err != nil {
-			return nil, fmt.Errorf("field %q: %w", name, err)
-		}
-		if len(t.Texts)+len(t.Numbers) > 0 {
-			all[name] = t
-		}
 	}
 	return all, nil
 }
 
-// collect adds the values of a piece of JSON.
-func (t *Terms) collect(kind FieldKind, raw json.RawMessage) error {
-	if len(raw) == 0 {
-		return nil
+// reader reads JSON as encoding/json does, token by token.
+type reader struct {
+	from bytes.Reader
+	json jsontext.Decoder
+}
+
+// readers keeps readers for later.
+var readers = sync.Pool{New: func() any { return new(reader) }}
+
+func (r *reader) reset(document []byte) {
+	r.from.Reset(document)
+	r.json.Reset(&r.from, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// object reads a document.
+func (r *reader) object(f Fields) (map[string]*Terms, error) {
+	start, err := r.json.ReadToken()
+	if err == nil && start.Kind() != '{' {
+		err = fmt.Errorf("not %s", start.Kind())
 	}
-	switch raw[0] {
-	case '{', 'n': // object, null
-		return nil
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]*Terms, len(f))
+	for r.json.PeekKind() != '}' {
+		token, err := r.json.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		name := token.String()
+		kind, known := f[name]
+		if !known {
+			if err := r.json.SkipValue(); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		t := &Terms{}
+		if err := r.collect(kind, t); err != nil {
+			return nil, fmt.Errorf("field %q: %w", name, err)
+		}
+		if delete(all, name); len(t.Texts)+len(t.Numbers) > 0 {
+			all[name] = t
+		}
+	}
+	if _, err := r.json.ReadToken(); err != nil {
+		return nil, err
+	}
+	if _, err := r.json.ReadToken(); err != io.EOF {
+		return nil, cmp.Or(err, errors.New("more follows behind it"))
+	}
+	return all, nil
+}
+
+// collect reads a value, and adds what of it fits the kind.
+func (r *reader) collect(kind FieldKind, t *Terms) error {
+	switch r.json.PeekKind() {
+	case '{':
+		return r.json.SkipValue()
 	case '[':
-		var list []json.RawMessage
-		err := json.Unmarshal(raw, &list)
-		for i := 0; i < len(list) && err == nil; i++ {
-			err = t.collect(kind, list[i])
+		_, err := r.json.ReadToken()
+		for err == nil && r.json.PeekKind() != ']' {
+			err = r.collect(kind, t)
+		}
+		if err == nil {
+			_, err = r.json.ReadToken()
 		}
 		return err
-	case '"':
-		var text string
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return err
-		}
-		if kind == Time {
-			if ms, err := parseTime(text); err == nil {
-				t.number(ms)
-			}
-		} else if kind != Number {
-			t.text(kind, text)
-		}
-	default: // number, true, false
-		if kind == Number {
-			if n, err := parseNumber(string(raw)); err == nil {
-				t.number(n)
-			}
-		} else if kind != Time {
-			t.text(kind, string(raw))
-		}
 	}
-	return nil
+	token, err := r.json.ReadToken()
+	if err == nil && token.Kind() != 'n' {
+		t.add(kind, token.String(), token.Kind())
+	}
+	return err
+}
+
+// add adds a text, or a number or boolean as JSON writes it, if that fits the kind.
+func (t *Terms) add(kind FieldKind, value string, of jsontext.Kind) {
+	switch {
+	case kind == Time:
+		if of != '"' {
+			return
+		}
+		if ms, err := parseTime(value); err == nil {
+			t.number(ms)
+		}
+	case kind == Number:
+		if of == '"' {
+			return
+		}
+		if n, err := parseNumber(value); err == nil {
+			t.number(n)
+		}
+	default:
+		t.text(kind, value)
+	}
 }
 
 func (t *Terms) text(kind FieldKind, text string) {

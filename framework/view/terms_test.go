@@ -1,6 +1,7 @@
 package view_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -42,6 +43,48 @@ func TestTermsAreWhatFitsAFieldsKind(t *testing.T) {
 	}
 }
 
+// TestTermsReadWhatTheStandardLibraryReads compares with encoding/json, on documents
+// and on what is left of them when bytes are changed.
+func TestTermsReadWhatTheStandardLibraryReads(t *testing.T) {
+	bits := []string{`{`, `}`, `[`, `]`, `:`, `,`, ` `, "\n", `"a"`, `"b"`, `"\u0061"`, `"A"`, `""`, `"\ud83d\ude00 \ud800"`, "\"\xff\xc3\u00e9\"", `"\/\t"`, "\"\t\"",
+		`1`, `-0`, `01`, `1.5e3`, `true`, `null`, `nul`, `{"a":1}`, `["x",[2,{"b":[]}],null]`, `"a":"x"`, `"a":["y"]`, `"b":null`, `"b":{"a":"z"}`, `"`, `\`, "\x00"}
+	rapid.Check(t, func(t *rapid.T) {
+		document := "{" + strings.Join(rapid.SliceOfN(rapid.SampledFrom(bits[21:]), 0, 4).Draw(t, "members"), ",") + "}"
+		if rapid.Bool().Draw(t, "any") {
+			document = strings.Join(rapid.SliceOf(rapid.SampledFrom(bits)).Draw(t, "bits"), "")
+		}
+		var object map[string]any
+		standard := json.NewDecoder(strings.NewReader(document))
+		standard.UseNumber()
+		valid := standard.Decode(&object) == nil && object != nil && json.Valid([]byte(document))
+		all, err := view.Fields{"a": view.Keyword, "b": view.Text}.Terms([]byte(document))
+		if valid != (err == nil) {
+			t.Fatalf("%q: %v, and by encoding/json it is an object: %t", document, err, valid)
+		}
+		for _, name := range []string{"a", "b"} {
+			var got []string
+			if all[name] != nil {
+				got = all[name].Texts
+			}
+			if want := textsOf(object[name]); valid && !slices.Equal(got, want) {
+				t.Fatalf("%q: field %s has %q, want %q", document, name, got, want)
+			}
+		}
+	})
+}
+
+func textsOf(value any) (texts []string) {
+	switch v := value.(type) {
+	case string, json.Number, bool:
+		return []string{fmt.Sprint(v)}
+	case []any:
+		for _, e := range v {
+			texts = append(texts, textsOf(e)...)
+		}
+	}
+	return texts
+}
+
 // Orders compare as values do, whatever their signs and sizes.
 func TestOrdersCompareAsValuesDo(t *testing.T) {
 	order := func(n float64) string {
@@ -76,5 +119,16 @@ func TestKindsHaveNamesThatStay(t *testing.T) {
 	}
 	if view.FieldKind(77).Sorts() || view.FieldKind(0).Worded() || (view.Fields{"x": 77}).Check() == nil {
 		t.Error("what is no kind passes for one")
+	}
+}
+
+func BenchmarkTerms(b *testing.B) {
+	fields := view.Fields{"last": view.Keyword, "note": view.Text}
+	document := []byte(`{"id":"tribe-00001234","members":123,"guests":41,"last":"member-00012345","note":"comes with two friends, and leaves early"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := fields.Terms(document); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

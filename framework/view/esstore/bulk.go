@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/drivetrain-go/drivetrain/internal/clock"
 )
@@ -23,15 +25,6 @@ const (
 
 // bulkTries is how often changes are sent that the server has no room for.
 const bulkTries = 6
-
-// action is the line of a bulk request before a document.
-type action struct {
-	Index struct {
-		ID      string `json:"_id"`
-		Version int64  `json:"version"`
-		Type    string `json:"version_type"`
-	} `json:"index"`
-}
 
 // item is the answer to one change.
 type item struct {
@@ -47,10 +40,7 @@ type item struct {
 func (s *Store) send(ctx context.Context, x *generation, changes []change) error {
 	var late []change
 	for len(changes) > 0 {
-		body, n, err := encode(changes)
-		if err != nil {
-			return err
-		}
+		body, n := encode(changes)
 		refused, err := s.sendAgain(ctx, x, body, changes[:n])
 		if err != nil {
 			return err
@@ -62,26 +52,21 @@ func (s *Store) send(ctx context.Context, x *generation, changes []change) error
 }
 
 // encode writes the first n changes as a bulk request.
-func encode(changes []change) (body *bytes.Buffer, n int, err error) {
-	body = new(bytes.Buffer)
-	lines := json.NewEncoder(body)
-	lines.SetEscapeHTML(false)
-	for n < len(changes) && n < bulkChanges && body.Len() < bulkBytes {
+func encode(changes []change) (body []byte, n int) {
+	for ; n < len(changes) && n < bulkChanges && len(body) < bulkBytes; n++ {
 		c := &changes[n]
-		var a action
-		a.Index.ID, a.Index.Version, a.Index.Type = c.id, c.offset, "external_gte"
-		if err := errors.Join(lines.Encode(&a), lines.Encode(&c.source)); err != nil {
-			return nil, 0, fmt.Errorf("encode document %q: %w", c.key, err)
-		}
-		n++
+		body, _ = jsontext.AppendQuote(append(body, `{"index":{"_id":`...), c.id) // an id is UTF-8
+		body = strconv.AppendInt(append(body, `,"version":`...), c.offset, 10)
+		body = append(body, `,"version_type":"external_gte"}}`+"\n"...)
+		body = append(append(body, c.source...), '\n')
 	}
-	return body, n, nil
+	return body, n
 }
 
 // sendAgain sends one request, and those of its changes again that the server had no
 // room for, so that a part that fails does not fail the whole for ever. It returns
 // the changes that the index has later versions of.
-func (s *Store) sendAgain(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late []change, err error) {
+func (s *Store) sendAgain(ctx context.Context, x *generation, body []byte, changes []change) (late []change, err error) {
 	var pause clock.Backoff
 	for tries := 1; ; tries++ {
 		refused, left, err := s.sendSome(ctx, x, body, changes)
@@ -93,21 +78,19 @@ func (s *Store) sendAgain(ctx context.Context, x *generation, body *bytes.Buffer
 			return nil, fmt.Errorf("%w, and before that: %w", context.Cause(ctx), err)
 		}
 		changes = left
-		if body, _, err = encode(changes); err != nil {
-			return nil, err
-		}
+		body, _ = encode(changes)
 	}
 }
 
 // sendSome sends one request. It returns the changes that the index has later
 // versions of and, with an error that names the first, those that failed, if all of
 // these may be taken soon.
-func (s *Store) sendSome(ctx context.Context, x *generation, body *bytes.Buffer, changes []change) (late, left []change, err error) {
+func (s *Store) sendSome(ctx context.Context, x *generation, body []byte, changes []change) (late, left []change, err error) {
 	yes := true
 	var answer struct {
 		Items []item `json:"items"`
 	}
-	err = s.call(ctx, esapi.BulkRequest{Index: x.alias, Body: bytes.NewReader(body.Bytes()), RequireAlias: &yes,
+	err = s.call(ctx, esapi.BulkRequest{Index: x.alias, Body: bytes.NewReader(body), RequireAlias: &yes,
 		FilterPath: []string{"items.*._id", "items.*.status", "items.*.error.type", "items.*.error.reason"}}, &answer)
 	if err != nil {
 		return nil, nil, fmt.Errorf("bulk request of %d changes: %w", len(changes), err)

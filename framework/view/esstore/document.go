@@ -2,61 +2,28 @@ package esstore
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/drivetrain-go/drivetrain/framework/view"
 )
 
-// source is what a document of a view is in the index. Its value travels as a
-// string, for Elasticsearch refuses JSON that it understands otherwise: a name
-// given twice, a line break, an object where another document has a text.
+// source is what a document of a view is in the index, but for "fields" and "order", by
+// which it is found. Its value travels as a string, for Elasticsearch refuses JSON that it
+// understands otherwise: a name given twice, a line break, an object where another
+// document has a text.
 type source struct {
-	Kind      string              `json:"kind"`
-	Key       string              `json:"key"`
-	Partition int32               `json:"partition"`
-	Fields    map[string]any      `json:"fields,omitempty"`
-	Order     map[string][]string `json:"order,omitempty"` // of fields that sort: the least value and, if it is another, the greatest
-	Value     string              `json:"value,omitempty"`
-	Bytes     []byte              `json:"bytes,omitempty"` // the value, where it is not UTF-8
-}
-
-// change is a put or a delete on its way.
-type change struct {
-	id     string
-	key    string
-	offset int64
-	source source
-}
-
-// changesOf reads a batch's documents, and names the first that is no JSON object.
-func changesOf(b *view.Batch, fields view.Fields) ([]change, error) {
-	changes := make([]change, 0, len(b.Puts)+len(b.Deletes))
-	for i := range b.Puts {
-		put := &b.Puts[i]
-		c := newChange(kindDocument, put.Key, b.Partition, put.Offset)
-		if err := c.source.index(put.Value, fields); err != nil {
-			return nil, fmt.Errorf("document %q: %w", put.Key, err)
-		}
-		if utf8.Valid(put.Value) {
-			c.source.Value = string(put.Value)
-		} else {
-			c.source.Bytes = put.Value
-		}
-		changes = append(changes, c)
-	}
-	for i := range b.Deletes {
-		changes = append(changes, newChange(kindDeleted, b.Deletes[i].Key, b.Partition, b.Deletes[i].Offset))
-	}
-	return changes, nil
-}
-
-func newChange(kind, key string, partition int32, offset int64) change {
-	return change{id: documentID(key, partition), key: key, offset: offset,
-		source: source{Kind: kind, Key: encodeKey(key), Partition: partition}}
+	Kind      string `json:"kind"`
+	Key       string `json:"key"`
+	Partition int32  `json:"partition"`
+	Value     string `json:"value"`
+	Bytes     []byte `json:"bytes"` // the value, where it is not UTF-8
 }
 
 // value returns the document's own bytes.
@@ -67,43 +34,132 @@ func (s *source) value() []byte {
 	return []byte(s.Value)
 }
 
-// index fills in what of a document is searched and sorted by.
-func (s *source) index(value []byte, fields view.Fields) error {
-	all, err := fields.Terms(value)
-	if err != nil || len(all) == 0 {
-		return err
-	}
-	s.Fields = make(map[string]any, len(all))
-	for name, t := range all {
-		kind, at := fields[name], fieldName(name)
-		switch {
-		case kind == view.Time:
-			s.Fields[at] = times(t.Numbers)
-		case kind == view.Number:
-			s.Fields[at] = t.Numbers
-		default:
-			s.Fields[at] = t.Texts
-		}
-		if !kind.Sorts() {
-			continue
-		}
-		if s.Order == nil {
-			s.Order = make(map[string][]string)
-		}
-		if s.Order[at] = []string{t.Least}; t.Greatest != t.Least {
-			s.Order[at] = append(s.Order[at], t.Greatest)
-		}
-	}
-	return nil
+// change is a put or a delete on its way.
+type change struct {
+	id     string
+	key    string
+	offset int64
+	source []byte // JSON, one line
 }
 
-// times writes milliseconds since 1970 as Elasticsearch's dates.
-func times(list []float64) []string {
-	texts := make([]string, len(list))
-	for i, ms := range list {
-		texts[i] = time.UnixMilli(int64(ms)).UTC().Format("2006-01-02T15:04:05.000Z")
+// writer writes the documents of a batch as the index has them.
+type writer struct {
+	partition int32
+	fields    view.Fields
+	names     []string // of fields, in order
+	at        []string // what they are called in the index
+	out       []byte   // what was written, one after the other
+}
+
+// changesOf reads a batch's documents, and names the first that is no JSON object.
+func changesOf(b *view.Batch, fields view.Fields) ([]change, error) {
+	w := &writer{partition: b.Partition, fields: fields, names: fields.Of(func(view.FieldKind) bool { return true })}
+	for _, name := range w.names {
+		w.at = append(w.at, fieldName(name))
 	}
-	return texts
+	changes := make([]change, 0, len(b.Puts)+len(b.Deletes))
+	for i := range b.Puts {
+		put := &b.Puts[i]
+		terms, err := fields.Terms(put.Value)
+		if err != nil {
+			return nil, fmt.Errorf("document %q: %w", put.Key, err)
+		}
+		changes = append(changes, w.change(kindDocument, put.Key, put.Offset, func() {
+			w.terms(terms)
+			w.order(terms)
+			w.value(put.Value)
+		}))
+	}
+	for i := range b.Deletes {
+		changes = append(changes, w.change(kindDeleted, b.Deletes[i].Key, b.Deletes[i].Offset, func() {}))
+	}
+	return changes, nil
+}
+
+// change writes what is the same for puts and deletes, and the rest.
+func (w *writer) change(kind, key string, offset int64, rest func()) change {
+	from := len(w.out)
+	w.text(`{"kind":"`+kind+`","key":`, encodeKey(key))
+	w.out = strconv.AppendInt(append(w.out, `,"partition":`...), int64(w.partition), 10)
+	rest()
+	w.out = append(w.out, '}')
+	return change{id: documentID(key, w.partition), key: key, offset: offset, source: w.out[from:len(w.out):len(w.out)]}
+}
+
+// text writes a text as JSON, behind what is JSON already.
+func (w *writer) text(before, text string) {
+	w.out, _ = jsontext.AppendQuote(append(w.out, before...), text) // an error says that it was not UTF-8, and has been mended
+}
+
+// value writes a document's own bytes.
+func (w *writer) value(value []byte) {
+	if utf8.Valid(value) {
+		w.out, _ = jsontext.AppendQuote(append(w.out, `,"value":`...), value)
+		return
+	}
+	w.out = base64.StdEncoding.AppendEncode(append(w.out, `,"bytes":"`...), value)
+	w.out = append(w.out, '"')
+}
+
+// terms writes what of a document is searched by.
+func (w *writer) terms(all map[string]*view.Terms) {
+	next := `,"fields":{"`
+	for i, name := range w.names {
+		t := all[name]
+		if t == nil {
+			continue
+		}
+		w.out = append(append(append(w.out, next...), w.at[i]...), `":[`...)
+		for n, text := range t.Texts {
+			w.text(comma(n), text)
+		}
+		for n, number := range t.Numbers {
+			if w.fields[name] == view.Time {
+				w.text(comma(n), date(number))
+			} else {
+				w.out = strconv.AppendFloat(append(w.out, comma(n)...), number, 'g', -1, 64)
+			}
+		}
+		w.out = append(w.out, ']')
+		next = `,"`
+	}
+	if next == `,"` {
+		w.out = append(w.out, '}')
+	}
+}
+
+// order writes, of fields that sort, the least value and, if it is another, the greatest.
+func (w *writer) order(all map[string]*view.Terms) {
+	next := `,"order":{"`
+	for i, name := range w.names {
+		t := all[name]
+		if t == nil || !w.fields[name].Sorts() {
+			continue
+		}
+		w.out = append(append(append(w.out, next...), w.at[i]...), '"')
+		w.text(`:[`, t.Least)
+		if t.Greatest != t.Least {
+			w.text(`,`, t.Greatest)
+		}
+		w.out = append(w.out, ']')
+		next = `,"`
+	}
+	if next == `,"` {
+		w.out = append(w.out, '}')
+	}
+}
+
+// comma returns what stands before the n-th element of a list.
+func comma(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ","
+}
+
+// date writes milliseconds since 1970 as Elasticsearch does.
+func date(ms float64) string {
+	return time.UnixMilli(int64(ms)).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 // documentID returns the _id of a key, which no other key and no other partition

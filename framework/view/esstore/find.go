@@ -133,7 +133,7 @@ func ends(r view.Range, kind view.FieldKind) (clause, error) {
 		switch {
 		case math.IsInf(end, 0):
 		case kind == view.Time:
-			within[name] = times([]float64{end})[0]
+			within[name] = date(end)
 		default:
 			within[name] = end
 		}

@@ -205,7 +205,7 @@ func (s *searchShop) kept(g view.Generation) map[string][]byte {
 				} `json:"hits"`
 			} `json:"hits"`
 		}
-		s.call(http.MethodPost, "/"+index+"/_search", `{"size":10000,"query":{"term":{"kind":"document"}},"sort":["key"]`+after+`}`, &page)
+		s.call(http.MethodPost, "/"+index+"/_search", `{"size":1000,"query":{"term":{"kind":"document"}},"sort":["key"]`+after+`}`, &page)
 		for _, h := range page.Hits.Hits {
 			var source struct{ Key, Value string }
 			if err := json.Unmarshal(h.Source, &source); err != nil {
