@@ -168,6 +168,15 @@ func (s *Series) kept(stored string) map[string]bool {
 	for _, name := range mine[max(0, len(mine)-s.keep):] {
 		kept[name] = true
 	}
+	if i := len(mine) - 1; i >= 0 {
+		full := s.known[mine[i]].blobs[0]
+		for i >= 0 && s.known[mine[i]].blobs[0] == full {
+			i--
+		}
+		if i >= 0 {
+			kept[mine[i]] = true
+		}
+	}
 	if others != nil && s.within(young, others.id) {
 		kept[others.name] = true
 	}
@@ -182,10 +191,10 @@ func (s *Series) kept(stored string) map[string]bool {
 	return kept
 }
 
-// positionsOf returns where the snapshots lead to that are kept, nil if too few of them
-// are of this identity.
+// positionsOf returns where the snapshots lead to that are kept, nil if those of this
+// identity are too few, or need one blob all.
 func (s *Series) positionsOf(kept map[string]bool) (positions []int64) {
-	mine := 0
+	mine, fulls := 0, make(map[string]bool)
 	for name, e := range s.known { // another series may have deleted the one just stored
 		if !kept[name] || e.torn {
 			continue
@@ -194,9 +203,10 @@ func (s *Series) positionsOf(kept map[string]bool) (positions []int64) {
 		positions = append(positions, position)
 		if e.state == own {
 			mine++
+			fulls[e.blobs[0]] = true
 		}
 	}
-	if mine < s.keep {
+	if mine < s.keep || len(fulls) < 2 {
 		return nil
 	}
 	slices.Sort(positions)

@@ -37,7 +37,7 @@ func TestTwoSeriesOfOneTaskDoNotBreakEachOther(t *testing.T) {
 			if !got.found || len(got.problems) > 0 {
 				t.Fatalf("seed %d, step %d: restored %d bytes, found %v, %v", seed, step, len(got.text), got.found, got.problems)
 			}
-			if all := names(t, store, ""); len(ending(all, ".manifest")) > 4 {
+			if all := names(t, store, ""); len(ending(all, ".manifest")) > 5 {
 				t.Fatalf("seed %d, step %d: %d manifests", seed, step, len(ending(all, ".manifest")))
 			}
 		}

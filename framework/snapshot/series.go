@@ -47,7 +47,8 @@ type Series struct {
 // written yet.
 //
 // The newest keep of them are kept; 0, the default, means 2. Each Commit deletes
-// the others, and the blobs that only they name. Further are kept the one just
+// the others, and the blobs that only they name. Further are kept the newest that builds
+// on another full one, so that no single blob is needed by all; the one just
 // committed, wherever it stands; the latest of any other series, while it is not
 // older than an hour, for that may still be writing; those that differ in State
 // or are of another format, for a day, and until there are keep of this one's;
@@ -86,8 +87,8 @@ func (s *Series) Untidied() error {
 
 // Kept returns the positions of all snapshots that the last Commit left, whoever's they
 // are, in order. A restore needs nothing of the log below the first. It returns nil
-// while fewer than keep of them are of this identity, where the Commit could not look,
-// and before the first.
+// while those of this identity are fewer than keep, or all build on one full one, where
+// the Commit could not look, and before the first.
 func (s *Series) Kept() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,15 +93,42 @@ func TestRetentionKeepsTheNewestAndWhatTheyName(t *testing.T) {
 		full := i%5 == 0
 		k.grow("some text", full)
 		all := names(t, store, "")
-		if got := len(ending(all, ".manifest")); got != min(i+1, 2) {
-			t.Fatalf("snapshot %d: %d manifests, want %d", i, got, min(i+1, 2))
+		manifests, blobs := min(i+1, 2), i%5+1 // of one chain
+		if i >= 5 {
+			blobs += 5 // and the one before, whole
 		}
-		want := i%5 + 1 // the chain, which both name
-		if full {
-			want = 1 + 5 // and the one before, whole
+		if i >= 5 && !full {
+			manifests++
 		}
-		if got := len(all) - len(ending(all, ".manifest")); i >= 5 && got != want {
-			t.Fatalf("snapshot %d: %d blobs, want %d: %q", i, got, want, all)
+		if got := len(ending(all, ".manifest")); got != manifests {
+			t.Fatalf("snapshot %d: %d manifests, want %d", i, got, manifests)
+		}
+		if got := len(all) - len(ending(all, ".manifest")); got != blobs {
+			t.Fatalf("snapshot %d: %d blobs, want %d: %q", i, got, blobs, all)
+		}
+		clock.move(20 * time.Minute)
+	}
+}
+
+func TestNoSingleBlobIsNeededByAll(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	k := newTask(t, store, identity, clock)
+	for i := range 30 {
+		k.grow("some text", i%7 == 0)
+		if i < 7 {
+			if k.Kept() != nil {
+				t.Fatalf("snapshot %d: all build on one, and %v are said to be enough", i, k.Kept())
+			}
+			continue
+		}
+		for _, name := range names(t, store, "") {
+			whole := read(t, store, name)
+			write(t, store, name, whole[:len(whole)-1])
+			r := restore(t, newTask(t, store, identity, clock).Series, k.text)
+			if oldest := k.Kept()[0]; !r.found || int64(len(r.text)) < oldest {
+				t.Errorf("snapshot %d: without %s, restored %d, found %v; kept are those from %d on", i, name, len(r.text), r.found, oldest)
+			}
+			write(t, store, name, whole)
 		}
 		clock.move(20 * time.Minute)
 	}
@@ -123,15 +150,17 @@ func TestItSaysWhereTheKeptSnapshotsLeadTo(t *testing.T) {
 	wantKept(other) // one of its own is too few
 	k.resume("bb")
 	wantKept(k)
-	k.grow("bb", false)
-	wantKept(k, 1, 2, 4)
 	k.grow("b", false)
+	wantKept(k) // both build on one
+	k.grow("b", true)
+	wantKept(k, 1, 2, 3, 4)
+	k.grow("b", true)
 	wantKept(k, 1, 2, 4, 5) // the other process may still be writing
 	clock.move(61 * time.Minute)
-	k.grow("b", false)
+	k.grow("b", true)
 	wantKept(k, 1, 5, 6) // one of another program stays for a day
 	clock.move(24 * time.Hour)
-	k.grow("b", false)
+	k.grow("b", true)
 	wantKept(k, 6, 7)
 	late := other
 	late.grow("", true)
