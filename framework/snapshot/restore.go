@@ -54,6 +54,7 @@ func (s *Series) Restore(ctx context.Context, at func(position int64) bool, load
 		}
 		return 0, false, r.problems, err
 	}
+	s.setAlone(len(s.rotten) > 0)
 	s.release(r.found.chain, r.found.position)
 	return r.found.position, true, r.problems, nil
 }
@@ -88,6 +89,9 @@ func (r *restore) newest() error {
 		}
 		if r.ctx.Err() != nil {
 			return r.ctx.Err()
+		}
+		if errors.Is(err, ErrDamaged) {
+			r.s.rotten[name] = true
 		}
 		r.problems = append(r.problems, fmt.Errorf("snapshot %s%s: %w", r.s.prefix, name, err))
 	}

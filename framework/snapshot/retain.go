@@ -23,7 +23,7 @@ type entry struct {
 	series event.ID
 	blobs  []string // that it names
 	state  entryState
-	torn   bool // a blob that it names was not listed
+	torn   bool // a blob that it names was not listed, or Restore found it damaged
 }
 
 type entryState int
@@ -42,6 +42,9 @@ func (s *Series) tidy(ctx context.Context, m *manifest) error {
 	names, err := s.names(ctx)
 	if err == nil {
 		if torn := missing(m.chain, names); torn != nil {
+			s.mu.Lock()
+			s.positions, s.untidied = nil, nil
+			s.mu.Unlock()
 			return errors.Join(torn, s.store.Delete(ctx, s.prefix+m.name()))
 		}
 		s.known[m.name()] = s.entry(m.name(), m)
@@ -85,8 +88,9 @@ func (s *Series) look(ctx context.Context, names []string) error {
 		}
 	}
 	maps.DeleteFunc(s.known, func(name string, _ *entry) bool { return !there[name] })
-	for _, e := range s.known {
-		e.torn = slices.ContainsFunc(e.blobs, func(blob string) bool { return !there[blob] })
+	maps.DeleteFunc(s.rotten, func(name string, _ bool) bool { return !there[name] })
+	for name, e := range s.known {
+		e.torn = s.rotten[name] || slices.ContainsFunc(e.blobs, func(blob string) bool { return !there[blob] })
 	}
 	return nil
 }

@@ -32,12 +32,14 @@ type Series struct {
 	keep   int
 	prefix string
 	known  map[string]*entry // manifests seen by tidy, by name; used by the Writer that commits
+	rotten map[string]bool   // manifests that Restore found damaged, or what they name, by name; used by who is busy
 
 	mu        sync.Mutex
 	self      event.ID  // who wrote what this series commits
 	busy      bool      // a Writer is open, or Restore runs
 	chain     []blobRef // what the next delta builds on; empty: the next one is full
 	last      int64     // position that chain leads to; used by the Writer that is open
+	alone     bool      // Restore passed over a damaged one, and no full one was committed since
 	dropped   []string  // blobs that no manifest will name
 	positions []int64   // what Kept returns
 	untidied  error
@@ -52,22 +54,24 @@ type Series struct {
 // committed, wherever it stands; the latest of any other series, while it is not
 // older than an hour, for that may still be writing; those that differ in State
 // or are of another format, for a day, and until there are keep of this one's;
-// damaged ones, and those that lack a blob, for an hour. So are blobs that no
-// manifest names, as they may yet get one.
+// damaged ones, as far as that is known, and those that lack a blob, for an hour. So are
+// blobs that no manifest names, as they may yet get one. On disk that is at most two full
+// ones, each with deltas of about its size, and one more while a full one is written.
 func NewSeries(store BlobStore, id Identity, keep int) *Series {
 	if keep <= 0 {
 		keep = 2
 	}
-	return &Series{Clock: clock.System, store: store, id: id, keep: keep, prefix: id.Prefix(), known: make(map[string]*entry)}
+	return &Series{Clock: clock.System, store: store, id: id, keep: keep, prefix: id.Prefix(), known: make(map[string]*entry), rotten: make(map[string]bool)}
 }
 
 // NextFull reports whether the next snapshot is better a full one: there is
 // nothing that a delta could build on, the deltas together have grown larger
-// than what they build on, or there are more than 32 of them.
+// than what they build on, there are more than 32 of them, or Restore passed over a
+// damaged one, so that what is left may build on one blob.
 func (s *Series) NextFull() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.chain) == 0 {
+	if len(s.chain) == 0 || s.alone {
 		return true
 	}
 	var deltas int64
@@ -85,8 +89,8 @@ func (s *Series) Untidied() error {
 	return s.untidied
 }
 
-// Kept returns the positions of all snapshots that the last Commit left, whoever's they
-// are, in order. A restore needs nothing of the log below the first. It returns nil
+// Kept returns the positions of all snapshots that the last Commit left and that are whole,
+// as far as it could see, whoever's they are, in order. A restore needs nothing of the log below the first. It returns nil
 // while those of this identity are fewer than keep, or all build on one full one, where
 // the Commit could not look, and before the first.
 func (s *Series) Kept() []int64 {
@@ -137,6 +141,13 @@ func (s *Series) release(chain []blobRef, position int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy, s.chain, s.last = false, chain, position
+}
+
+// setAlone notes whether all may hang on one blob.
+func (s *Series) setAlone(alone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alone = alone
 }
 
 // drop notes a blob to be deleted. Of more than a hundred the oldest are left to

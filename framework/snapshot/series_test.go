@@ -134,6 +134,42 @@ func TestNoSingleBlobIsNeededByAll(t *testing.T) {
 	}
 }
 
+// TestWhatWasFoundDamagedKeepsNobodysPlace goes on from the one that was left, when a
+// full blob has turned out to be damaged.
+func TestWhatWasFoundDamagedKeepsNobodysPlace(t *testing.T) {
+	store, clock := snapshot.Memory(), newClock(1)
+	k := newTask(t, store, identity, clock)
+	for _, full := range []bool{true, false, true, false} {
+		k.grow("some text", full)
+		clock.move(2 * time.Hour)
+	}
+	fulls := ending(names(t, store, ""), ".full")
+	good, bad := fulls[0], fulls[1]
+	whole := read(t, store, bad)
+	write(t, store, bad, append([]byte("not so"), whole[6:]...))
+	k = newTask(t, store, identity, clock)
+	if r := k.resume("some textsome text"); len(r.text) != 18 || len(r.problems) != 2 {
+		t.Fatalf("restored %q, %v", r.text, r.problems)
+	}
+	if !k.NextFull() {
+		t.Error("all hangs on one blob, and the next is not full")
+	}
+	k.grow("and more", false)
+	if k.Kept() != nil {
+		t.Errorf("kept are %v, and all build on one", k.Kept())
+	}
+	k.grow("and more", k.NextFull())
+	if k.NextFull() {
+		t.Error("one is full, and the next is again")
+	}
+	if want := []int64{26, 34}; !slices.Equal(k.Kept(), want) {
+		t.Errorf("kept are %v, want %v", k.Kept(), want)
+	}
+	if all := names(t, store, ""); !slices.Contains(all, good) || slices.Contains(all, bad) {
+		t.Errorf("left are %q, want %s and not %s", all, good, bad)
+	}
+}
+
 func TestItSaysWhereTheKeptSnapshotsLeadTo(t *testing.T) {
 	store, clock := snapshot.Memory(), newClock(1)
 	changed := identity

@@ -68,8 +68,8 @@ var (
 	ErrDamaged  = errors.New("damaged")
 	ErrFormat   = errors.New("a format that this program does not read")
 	ErrForeign  = errors.New("of another task")
-	ErrRefused  = errors.New("refused")                                                  // by load
-	ErrChain    = errors.New("what it builds on is not kept any more; the next is full") // from Commit
+	ErrRefused  = errors.New("refused")                                                    // by load
+	ErrChain    = errors.New("what it consists of is not kept any more; the next is full") // from Commit
 	ErrBusy     = errors.New("another snapshot of the series is being written")
 	ErrEnded    = errors.New("the snapshot was committed or aborted")
 )

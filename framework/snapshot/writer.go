@@ -152,7 +152,8 @@ func (w *Writer) Finish(ctx context.Context) error {
 //
 // It ends the Writer, whatever it returns. After an error the snapshot may exist
 // all the same, if it was the store's; either is right. ErrChain means that
-// another series has deleted what this delta builds on.
+// another series has deleted what this delta builds on or, an hour after it was
+// finished, the blob itself; then it does not exist.
 func (w *Writer) Commit(ctx context.Context, position int64, head []byte) error {
 	if w.ended != nil {
 		return fmt.Errorf("commit snapshot: %w", w.ended)
@@ -164,6 +165,9 @@ func (w *Writer) Commit(ctx context.Context, position int64, head []byte) error 
 	if err != nil {
 		w.end(nil, 0, m == nil || errors.Is(err, ErrChain))
 		return fmt.Errorf("commit snapshot at %d: %w", position, err)
+	}
+	if w.full {
+		w.s.setAlone(false)
 	}
 	w.end(m.chain, position, false)
 	return nil
@@ -195,17 +199,14 @@ func (w *Writer) commit(ctx context.Context, position int64, head []byte) (*mani
 	return m, s.store.Put(ctx, s.prefix+m.name(), bytes.NewReader(b))
 }
 
-// chained checks that all that a delta builds on is there: another series may
+// chained checks that all that the snapshot consists of is there: another series may
 // have deleted it.
 func (w *Writer) chained(ctx context.Context) error {
-	if w.full {
-		return nil
-	}
 	names, err := w.s.names(ctx)
 	if err != nil {
 		return err
 	}
-	return missing(w.chain, names)
+	return missing(append(w.chain, w.blob), names)
 }
 
 // missing returns ErrChain with the first blob of a chain that is not among

@@ -42,7 +42,6 @@ type attempt struct {
 	committing bool
 	progressed time.Time // when progress was last committed
 
-	floors    map[int64]int64 // by a snapshot's position: from where on it needs the shuffle
 	trimming  bool
 	trimmedTo int64 // by this attempt
 	untrimmed bool  // the last try failed

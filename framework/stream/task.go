@@ -24,10 +24,11 @@ type Task struct {
 	around shape
 	parts  []storePart // of its stores
 
-	marked int64     // what its stores held when they were last heard of
-	opened bool      // they were
-	missed time.Time // since when its input lacks what it needs; zero: it does not
-	caught bool      // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
+	marked int64           // what its stores held when they were last heard of
+	opened bool            // they were
+	missed time.Time       // since when its input lacks what it needs; zero: it does not
+	floors map[int64]int64 // by a snapshot's position: from where on it needs the shuffle
+	caught bool            // its goal was reached once, here or elsewhere: Config.Rate does not hold any more
 
 	parking    atomic.Pointer[parking] // of the attempt under way, or the last one; nil: none
 	everParked atomic.Int64            // events

@@ -51,8 +51,8 @@ func (p *parking) floor(next int64) int64 {
 	return next
 }
 
-// mostFloors is of how many snapshots it is known what they need; there are seldom more
-// than three.
+// mostFloors is of how many snapshots it is known what they need: of those since the
+// oldest that is kept, some 35 as a rule.
 const mostFloors = 1000
 
 // needs notes what a snapshot of now will need, unless that is its position.

@@ -66,6 +66,9 @@ func TestAShuffleForgetsWhatNoSnapshotNeeds(t *testing.T) {
 			newest = max(newest, name)
 		}
 	}
+	if newest == "" {
+		t.Fatal("there is no full snapshot")
+	}
 	if err := b.snapshots.Delete(t.Context(), newest); err != nil {
 		t.Fatal(err)
 	}

@@ -30,9 +30,10 @@ type Terms struct {
 // are left out; of one that is named twice the last counts.
 func (f Fields) Terms(document []byte) (map[string]*Terms, error) {
 	r := readers.Get().(*reader)
-	defer readers.Put(r)
 	r.reset(document)
 	all, err := r.object(f)
+	r.from.Reset(nil)
+	readers.Put(r)
 	if err != nil {
 		return nil, fmt.Errorf("want a JSON object: %w", err)
 	}

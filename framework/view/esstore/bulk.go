@@ -53,6 +53,11 @@ func (s *Store) send(ctx context.Context, x *generation, changes []change) error
 
 // encode writes the first n changes as a bulk request.
 func encode(changes []change) (body []byte, n int) {
+	size := 0
+	for i := 0; i < len(changes) && i < bulkChanges && size < bulkBytes; i++ {
+		size += len(changes[i].id) + len(changes[i].source) + 100
+	}
+	body = make([]byte, 0, size)
 	for ; n < len(changes) && n < bulkChanges && len(body) < bulkBytes; n++ {
 		c := &changes[n]
 		body, _ = jsontext.AppendQuote(append(body, `{"index":{"_id":`...), c.id) // an id is UTF-8

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ type writer struct {
 	fields    view.Fields
 	names     []string // of fields, in order
 	at        []string // what they are called in the index
-	out       []byte   // what was written, one after the other
+	out       []byte   // what was written last
 }
 
 // changesOf reads a batch's documents, and names the first that is no JSON object.
@@ -64,24 +65,37 @@ func changesOf(b *view.Batch, fields view.Fields) ([]change, error) {
 		if err != nil {
 			return nil, fmt.Errorf("document %q: %w", put.Key, err)
 		}
-		changes = append(changes, w.change(kindDocument, put.Key, put.Offset, func() {
-			w.terms(terms)
-			w.order(terms)
-			w.value(put.Value)
-		}))
+		from := w.begin(kindDocument, put.Key, len(put.Value))
+		w.terms(terms)
+		w.order(terms)
+		w.value(put.Value)
+		changes = append(changes, w.end(from, put.Key, put.Offset))
 	}
 	for i := range b.Deletes {
-		changes = append(changes, w.change(kindDeleted, b.Deletes[i].Key, b.Deletes[i].Offset, func() {}))
+		d := &b.Deletes[i]
+		from := w.begin(kindDeleted, d.Key, 0)
+		changes = append(changes, w.end(from, d.Key, d.Offset))
 	}
 	return changes, nil
 }
 
-// change writes what is the same for puts and deletes, and the rest.
-func (w *writer) change(kind, key string, offset int64, rest func()) change {
-	from := len(w.out)
+// block is how much room is made at once for small documents.
+const block = 256 << 10
+
+// begin begins with a change, in a new block where the last one has little room for a
+// value of so many bytes, so that what was written is seldom moved.
+func (w *writer) begin(kind, key string, size int) (from int) {
+	if need := 1<<10 + 2*(len(key)+size); cap(w.out)-len(w.out) < need {
+		w.out = make([]byte, 0, max(need, min(block, 2*cap(w.out))))
+	}
+	from = len(w.out)
 	w.text(`{"kind":"`+kind+`","key":`, encodeKey(key))
 	w.out = strconv.AppendInt(append(w.out, `,"partition":`...), int64(w.partition), 10)
-	rest()
+	return from
+}
+
+// end ends what begin has begun.
+func (w *writer) end(from int, key string, offset int64) change {
 	w.out = append(w.out, '}')
 	return change{id: documentID(key, w.partition), key: key, offset: offset, source: w.out[from:len(w.out):len(w.out)]}
 }
@@ -89,6 +103,15 @@ func (w *writer) change(kind, key string, offset int64, rest func()) change {
 // text writes a text as JSON, behind what is JSON already.
 func (w *writer) text(before, text string) {
 	w.out, _ = jsontext.AppendQuote(append(w.out, before...), text) // an error says that it was not UTF-8, and has been mended
+}
+
+// number writes a number as encoding/json does: as digits, if they are not too many.
+func (w *writer) number(before string, n float64) {
+	format := byte('f')
+	if size := math.Abs(n); size >= 1e21 || n != 0 && size < 1e-6 {
+		format = 'e'
+	}
+	w.out = strconv.AppendFloat(append(w.out, before...), n, format, -1, 64)
 }
 
 // value writes a document's own bytes.
@@ -117,7 +140,7 @@ func (w *writer) terms(all map[string]*view.Terms) {
 			if w.fields[name] == view.Time {
 				w.text(comma(n), date(number))
 			} else {
-				w.out = strconv.AppendFloat(append(w.out, comma(n)...), number, 'g', -1, 64)
+				w.number(comma(n), number)
 			}
 		}
 		w.out = append(w.out, ']')

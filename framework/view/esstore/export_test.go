@@ -18,3 +18,10 @@ func (s *Store) UUID(g view.Generation) string {
 	}
 	return x.incarnation()
 }
+
+// Lines returns what of a batch is sent.
+func Lines(b *view.Batch, fields view.Fields) (string, error) {
+	changes, err := changesOf(b, fields)
+	body, _ := encode(changes)
+	return string(body), err
+}
