@@ -31,6 +31,7 @@ type attempt struct {
 
 	marks []int64 // of the stores, when they were opened
 	end   int64   // of the input, when the attempt began
+	far   bool    // much lay before it then
 
 	txn  *transactions // nil: no transactional outputs
 	snap *snapshots    // nil: none are kept

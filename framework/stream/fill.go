@@ -19,8 +19,8 @@ type Store[T any] struct {
 	// are being written; default 4096. Those of some hundred records may come on top.
 	// Fewer are written once all that was read is folded.
 	Most int
-	// MostBehind takes the place of Most while the task is 1,000 records or more behind
-	// the end that its input had when it began, as in a rebuild: changes then wait, at
+	// MostBehind takes the place of Most where the task begins 1,000 records or more behind
+	// the end of its input, as in a rebuild, until it has passed that: changes then wait, at
 	// most 5 s, so that those of the same key are written as one. Default 0: they do not
 	// wait.
 	MostBehind int
@@ -197,7 +197,7 @@ func (a *attempt) aim() error {
 	if err != nil {
 		return fmt.Errorf("find the end: %w", err)
 	}
-	a.end = end
+	a.end, a.far = end, end-a.core.next >= farBehind
 	if mark > end {
 		return Final(fmt.Errorf("store %s is at offset %d, beyond the log's end %d of %s: it belongs to another log; restore the log, or empty the store (of an effect: set its group's offset)",
 			a.stage.stores[0].name, mark, end, a.stage.input()))
@@ -251,19 +251,19 @@ func (a *attempt) fill() error {
 
 // most returns after how many changes a store is written to.
 func (a *attempt) most(s *shelf) int {
-	if a.far() {
+	if a.rebuilding() {
 		return max(s.of.most, s.of.behind)
 	}
 	return s.of.most
 }
 
-// far reports whether much is still to be read that is there already.
-func (a *attempt) far() bool { return a.end-a.core.next >= farBehind }
+// rebuilding reports whether the task began far behind the end, and has not passed that.
+func (a *attempt) rebuilding() bool { return a.far && a.core.next < a.end }
 
 // gathers reports whether changes are to wait for more of the same keys. While the task
 // is to be held they do not.
 func (a *attempt) gathers(s *shelf, now time.Time) bool {
-	return s.of.behind > 0 && a.far() && !a.holding() && now.Sub(s.wrote) < gatherTime
+	return s.of.behind > 0 && a.rebuilding() && !a.holding() && now.Sub(s.wrote) < gatherTime
 }
 
 // marking reports whether the mark is to be moved though nothing waits.

@@ -147,8 +147,8 @@ func TestChangesWaitFarBehindTheEnd(t *testing.T) {
 		every  time.Duration
 		writes []string // the first; the rest follow each run of 100
 	}{
-		"each 5 s":                {behind: 1 << 16, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
-		"each 5 s, marks watched": {behind: 1 << 16, every: 50 * time.Millisecond, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2100 a,b,c"}},
+		"each 5 s":                {behind: 1 << 16, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2900 a,b,c", "write 3001 a,b,c"}},
+		"each 5 s, marks watched": {behind: 1 << 16, every: 50 * time.Millisecond, writes: []string{"write 900 a,b,c", "write 1900 a,b,c", "write 2900 a,b,c", "write 3001 a,b,c"}},
 		"above MostBehind":        {behind: 3, writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
 		"not at all":              {writes: []string{"write 100 a,b,c", "write 200 a,b,c"}},
 	} {

@@ -20,7 +20,7 @@ import (
 // so with the greatest document it stays below 10 MB.
 const (
 	bulkBytes   = 4 << 20
-	bulkChanges = 1000
+	bulkChanges = 1024
 )
 
 // bulkTries is how often changes are sent that the server has no room for.

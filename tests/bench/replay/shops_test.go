@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	json "github.com/goccy/go-json"
@@ -145,17 +146,30 @@ func (s *searchShop) fields() view.Fields {
 	return view.Fields{"last": view.Keyword, "note": view.Text}
 }
 
+// call asks, and asks again where the server has no room for a moment.
 func (s *searchShop) call(method, path, body string, into any) {
+	for tries := 1; ; tries++ {
+		status, err := s.ask(method, path, body, into)
+		if err == nil {
+			return
+		}
+		if status != http.StatusTooManyRequests || tries == 20 {
+			s.Error(err)
+			return
+		}
+		time.Sleep(time.Duration(tries) * 50 * time.Millisecond)
+	}
+}
+
+func (s *searchShop) ask(method, path, body string, into any) (status int, err error) {
 	req, err := http.NewRequestWithContext(context.WithoutCancel(s.Context()), method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		s.Error(err)
-		return
+		return 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	answer, err := http.DefaultClient.Do(req)
 	if err != nil {
-		s.Error(err)
-		return
+		return 0, err
 	}
 	defer answer.Body.Close()
 	data, err := io.ReadAll(answer.Body)
@@ -165,9 +179,7 @@ func (s *searchShop) call(method, path, body string, into any) {
 	if err == nil && into != nil {
 		err = json.Unmarshal(data, into)
 	}
-	if err != nil {
-		s.Error(err)
-	}
+	return answer.StatusCode, err
 }
 
 func indexOf(g view.Generation) string {
