@@ -93,51 +93,41 @@ func TestWhoIsBehindMayGoOn(t *testing.T) {
 	}
 }
 
-func TestADeltaOnWhatAnotherDeletedIsNotCommitted(t *testing.T) {
-	store, clock := snapshot.Memory(), newClock(1)
-	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
-	slow.grow("0123456789", true)
-	w := slow.Begin(t.Context(), false)
-	clock.move(2 * time.Hour)
-	fast.text = "0123456789"
-	for range 3 {
-		fast.grow("ab", true)
-	}
-	if err := w.Commit(t.Context(), 12, nil); w.Full() || !errors.Is(err, snapshot.ErrChain) {
-		t.Errorf("a delta on nothing: %v", err)
-	}
-	if !slow.NextFull() {
-		t.Error("the next is not full")
-	}
-	if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
-		t.Errorf("restored %q, %v", r.text, r.problems)
-	}
-}
-
-func TestASnapshotWhoseBaseIsDeletedWhileItIsStoredIsNotCommitted(t *testing.T) {
-	store, clock := snapshot.Memory(), newClock(1)
-	slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
-	slow.grow("0123456789", true)
-	fast.text, fast.written = slow.text, slow.written
-	store.Inject(func(_ context.Context, op snapshot.Op, name string) snapshot.Fault {
-		if op == snapshot.OpPut && strings.HasSuffix(name, ".manifest") {
-			store.Inject(nil)
+// TestADeltaOnWhatAnotherDeletesIsNotCommitted has its base deleted at the latest
+// moments that there are.
+func TestADeltaOnWhatAnotherDeletesIsNotCommitted(t *testing.T) {
+	for _, when := range []string{"before it is committed", "while its manifest is stored"} {
+		store, clock := snapshot.Memory(), newClock(1)
+		slow, fast := newTask(t, store, identity, clock), newTask(t, store, identity, clock)
+		slow.grow("0123456789", true)
+		fast.text = "0123456789"
+		overtake := func() {
 			clock.move(2 * time.Hour)
 			for range 3 {
 				fast.grow("ab", true)
 			}
 		}
-		return snapshot.Fault{}
-	})
-	slow.text += "01234567890"
-	if err := slow.snap(false); !errors.Is(err, snapshot.ErrChain) {
-		t.Errorf("a delta on nothing: %v", err)
-	}
-	if !slow.NextFull() {
-		t.Error("the next is not full")
-	}
-	if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
-		t.Errorf("restored %q, %v", r.text, r.problems)
+		w := slow.Begin(t.Context(), false)
+		if when == "before it is committed" {
+			overtake()
+		} else {
+			store.Inject(func(_ context.Context, op snapshot.Op, name string) snapshot.Fault {
+				if op == snapshot.OpPut && strings.HasSuffix(name, ".manifest") {
+					store.Inject(nil)
+					overtake()
+				}
+				return snapshot.Fault{}
+			})
+		}
+		if err := w.Commit(t.Context(), 12, nil); w.Full() || !errors.Is(err, snapshot.ErrChain) {
+			t.Errorf("%s: a delta on nothing: %v", when, err)
+		}
+		if !slow.NextFull() {
+			t.Errorf("%s: the next is not full", when)
+		}
+		if r := restore(t, slow.Series, fast.text); r.text != fast.text || r.problems != nil {
+			t.Errorf("%s: restored %q, %v", when, r.text, r.problems)
+		}
 	}
 }
 

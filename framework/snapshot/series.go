@@ -90,9 +90,9 @@ func (s *Series) Untidied() error {
 }
 
 // Kept returns the positions of all snapshots that the last Commit left and that are whole,
-// as far as it could see, whoever's they are, in order. A restore needs nothing of the log below the first. It returns nil
-// while those of this identity are fewer than keep, or all build on one full one, where
-// the Commit could not look, and before the first.
+// as far as it could see, whoever's they are, in order. A restore needs nothing of the log
+// below the first. It returns nil while those of this identity are fewer than keep, or all
+// build on one full one, where the Commit could not look, and before the first.
 func (s *Series) Kept() []int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 // errOvertaken ends a life whose records another one has trimmed.
 var errOvertaken = errors.New("the shuffle begins behind that")
 
-// trim forgets the snapshots that a store would not keep, and what none of the others
-// needs of the task's shuffle. The records stay, for the judge: nobody else reads them.
+// trim forgets the snapshots that a store need not keep, for it may keep more than the two
+// farthest, and what none of the others needs of the task's shuffle. The records stay, for the judge: nobody else reads them.
 func (s *Simulation) trim(t *simTask) {
 	if s.cfg.KeepShuffles || !t.stage.trims() || len(t.stored) < 2 {
 		return
